@@ -1,0 +1,114 @@
+import { type Static, Type } from 'typebox';
+import { featureNames } from './confidence.js';
+
+/** Version of the bundle contract this program reads. */
+export const bundleFormatVersion = 1;
+
+/** The four graphs of a bundle. */
+export const graphNames = ['encoder', 'mixup', 'decoder', 'textEncoder'] as const;
+export type GraphName = (typeof graphNames)[number];
+
+const strict = { additionalProperties: false };
+const Count = Type.Integer({ minimum: 1, maximum: 100_000 });
+const FileName = Type.String({ minLength: 1, maxLength: 200 });
+
+/** A logistic function of named features; see `probability` in confidence.ts. */
+const LogisticCalibration = Type.Object(
+  {
+    features: Type.Array(Type.Enum(featureNames), { minItems: 1, uniqueItems: true }),
+    mean: Type.Array(Type.Number()),
+    scale: Type.Array(Type.Number({ exclusiveMinimum: 0 })),
+    coefficients: Type.Array(Type.Number()),
+    intercept: Type.Number(),
+    /** Measured quality of the fit, shown to clients as it is. */
+    error: Type.Record(Type.String(), Type.Number()),
+  },
+  strict,
+);
+
+/** `bundle.json`: the contract between training and serving. */
+export const BundleManifestSchema = Type.Object(
+  {
+    formatVersion: Type.Literal(bundleFormatVersion),
+    id: Type.String({ pattern: '^[\\w.-]{1,64}$' }),
+    version: Type.String({ minLength: 1, maxLength: 64 }),
+    licence: Type.String(),
+    description: Type.String(),
+    sources: Type.Array(Type.String()),
+    image: Type.Object(
+      {
+        width: Count,
+        height: Count,
+        resize: Type.Union([Type.Literal('stretch'), Type.Literal('crop')]),
+        kernel: Type.Union([Type.Literal('cubic'), Type.Literal('linear'), Type.Literal('lanczos3')]),
+      },
+      strict,
+    ),
+    grid: Type.Object({ rows: Count, columns: Count }, strict),
+    dimensions: Type.Object(
+      { grid: Count, embedding: Count, memory: Count, memoryLength: Count, vocabulary: Count },
+      strict,
+    ),
+    decoding: Type.Object(
+      {
+        beamSize: Type.Integer({ minimum: 1, maximum: 10 }),
+        /** Words of a caption, at most. */
+        maxLength: Type.Integer({ minimum: 4, maximum: 100 }),
+        /** Exponent on the length that ranks beams; 0 is the plain sum of logarithms. */
+        lengthPenalty: Type.Number(),
+        /** Size of word groups that may not repeat; 0 is off. */
+        noRepeatNgram: Type.Integer({ minimum: 0, maximum: 10 }),
+        /** A candidate's rank is meanLogProb + rerankWeight · cosine. */
+        rerankWeight: Type.Number({ minimum: 0 }),
+        /** Lines of the vocabulary that are never written. */
+        blockedWords: Type.Array(Type.String()),
+      },
+      strict,
+    ),
+    concepts: Type.Object(
+      {
+        /** JSON array of strings. */
+        words: FileName,
+        /** Little-endian float32 [C, E], rows of unit length. */
+        embeddings: FileName,
+        /** Templates around `{}`; a concept is the mean of its embedded templates. */
+        prompts: Type.Array(Type.String({ pattern: '\\{\\}' }), { minItems: 1, maxItems: 8 }),
+        /** Concepts detected in each image. */
+        k: Type.Integer({ minimum: 1, maximum: 100 }),
+      },
+      strict,
+    ),
+    /** Line n, counted from 1, is the word with id n; id 0 begins and ends a sentence. */
+    vocabulary: FileName,
+    tokenizer: Type.Object(
+      { file: FileName, maxTokens: Type.Integer({ minimum: 4, maximum: 1024 }) },
+      strict,
+    ),
+    calibration: Type.Object(
+      {
+        confidence: LogisticCalibration,
+        matchProbability: Type.Optional(LogisticCalibration),
+        /** Little-endian float32 [rows, E], unit length: where training photos lie. */
+        imageCentroids: Type.Object({ file: FileName, rows: Count }, strict),
+      },
+      strict,
+    ),
+    precisions: Type.Record(
+      Type.String({ pattern: '^[a-z0-9]{1,16}$' }),
+      Type.Object({ encoder: FileName, mixup: FileName, decoder: FileName, textEncoder: FileName }, strict),
+    ),
+    /** Numbers of the model card, shown to clients as they are. */
+    quality: Type.Record(Type.String(), Type.Unknown()),
+    /** Size and SHA-256 of every file of the bundle except bundle.json. */
+    files: Type.Record(
+      FileName,
+      Type.Object(
+        { bytes: Type.Integer({ minimum: 0 }), sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }) },
+        strict,
+      ),
+    ),
+  },
+  strict,
+);
+
+export type BundleManifest = Static<typeof BundleManifestSchema>;

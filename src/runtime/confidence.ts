@@ -1,0 +1,28 @@
+/** Features a calibration may name. A bundle that names another one is refused. */
+export const featureNames = [
+  /** Cosine of caption and image embedding. */
+  'cosine',
+  'meanLogProb',
+  'logProb',
+  /** Tokens of the caption, end of sentence included. */
+  'length',
+  /** Largest cosine of the image to a centroid of training photos: how far from home the model is. */
+  'familiarity',
+  /** Share of the most certain concept in the detection softmax. */
+  'conceptScore',
+  /** Rank score of the best candidate minus this one's; 0 for the best. */
+  'candidateMargin',
+] as const;
+
+export type FeatureName = (typeof featureNames)[number];
+
+export type Features = Readonly<Record<FeatureName, number>>;
+
+/** A logistic regression on standardised features. All arrays have one entry for each feature. */
+export interface LogisticCalibration {
+  readonly features: readonly FeatureName[];
+  readonly mean: readonly number[];
+  readonly scale: readonly number[];
+  readonly coefficients: readonly number[];
+  readonly intercept: number;
+}
