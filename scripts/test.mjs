@@ -1,0 +1,26 @@
+// Runs every compiled test file, or those whose path contains one of the arguments: `npm test -- images`.
+// Node 20 takes no glob patterns for --test, so the files are listed here.
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const wanted = process.argv.slice(2);
+const files = readdirSync(join(root, 'dist/test'), { recursive: true })
+  .map((name) => join('dist/test', name))
+  .filter((path) => path.endsWith('.test.js'))
+  .filter((path) => wanted.length === 0 || wanted.some((part) => path.includes(part)))
+  .sort();
+if (files.length === 0) {
+  process.stderr.write(`no test file matches ${wanted.join(' ')}\n`);
+  process.exit(1);
+}
+// Coverage of a part of the tests says nothing.
+const coverage = wanted.length === 0 ? ['--experimental-test-coverage'] : [];
+const { status } = spawnSync(
+  process.execPath,
+  ['--enable-source-maps', '--test', '--test-reporter=spec', ...coverage, ...files],
+  { cwd: root, stdio: 'inherit' },
+);
+process.exit(status ?? 1);

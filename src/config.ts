@@ -1,0 +1,279 @@
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+
+/** Where the repository or the installed package lies; compiled files are two folders below it. */
+const packageRoot = fileURLToPath(new URL('../../', import.meta.url));
+
+/** One setting: how its text is read, what holds without it, and what --help says. */
+interface Setting<T> {
+  /** The environment variable. */
+  name: string;
+  /** Throws InvalidValue. */
+  parse: (text: string) => T;
+  default: T;
+  /** The default in words where the value itself would not tell. */
+  defaultText?: string;
+  help: string;
+}
+
+class InvalidValue extends Error {}
+
+/** The start is refused; the message names the setting and what it takes. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+function integer(minimum: number, maximum: number) {
+  return (text: string): number => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < minimum || value > maximum) {
+      throw new InvalidValue(`a whole number from ${minimum} to ${maximum}`);
+    }
+    return value;
+  };
+}
+
+function automaticOr(minimum: number, maximum: number) {
+  const number = integer(minimum, maximum);
+  return (text: string): number | 'auto' => {
+    if (text === 'auto') return 'auto';
+    try {
+      return number(text);
+    } catch {
+      throw new InvalidValue(`auto, or a whole number from ${minimum} to ${maximum}`);
+    }
+  };
+}
+
+function oneOf<const T extends string>(...choices: readonly T[]) {
+  return (text: string): T => {
+    const found = choices.find((choice) => choice === text);
+    if (found === undefined) throw new InvalidValue(`one of ${choices.join(', ')}`);
+    return found;
+  };
+}
+
+function boolean(text: string): boolean {
+  return oneOf('true', 'false')(text) === 'true';
+}
+
+function nonEmpty(what: string) {
+  return (text: string): string => {
+    if (text.trim() === '') throw new InvalidValue(what);
+    return text;
+  };
+}
+
+function list(what: string, pattern: RegExp) {
+  return (text: string): readonly string[] => {
+    const values = text.split(',').map((value) => value.trim());
+    if (!values.every((value) => pattern.test(value))) throw new InvalidValue(what);
+    return values;
+  };
+}
+
+const noText: readonly string[] = [];
+const MiB = 1024 * 1024;
+
+/** Every setting of the service; --help and the documentation are made from this table. */
+export const settings = {
+  host: setting({
+    name: 'HOST',
+    parse: nonEmpty('an address to listen on'),
+    default: '127.0.0.1',
+    help: 'address to listen on; 0.0.0.0 for all',
+  }),
+  port: setting({
+    name: 'PORT',
+    parse: integer(0, 65535),
+    default: 8080,
+    help: 'port to listen on; 0 takes a free one',
+  }),
+  modelPath: setting({
+    name: 'MODEL_PATH',
+    parse: nonEmpty('a folder'),
+    default: `${packageRoot}models/default`,
+    defaultText: 'the embedded bundle',
+    help: 'folder of the model bundle to serve',
+  }),
+  provider: setting({
+    name: 'PROVIDER',
+    parse: oneOf('auto', 'cpu', 'cuda', 'tensorrt', 'webgpu', 'coreml', 'dml'),
+    default: 'auto',
+    help: 'execution provider: auto, cpu, cuda, tensorrt, webgpu, coreml or dml',
+  }),
+  devices: setting({
+    name: 'DEVICES',
+    parse: list('device numbers such as 0,1', /^\d{1,3}$/),
+    default: noText,
+    defaultText: 'the first',
+    help: 'device numbers of the provider, separated by commas; one worker each',
+  }),
+  workers: setting({
+    name: 'WORKERS',
+    parse: automaticOr(1, 64),
+    default: 'auto',
+    help: 'inference processes on CPUs',
+  }),
+  threads: setting({
+    name: 'THREADS',
+    parse: automaticOr(1, 256),
+    default: 'auto',
+    help: 'inference threads of all workers together',
+  }),
+  maxBatchSize: setting({
+    name: 'MAX_BATCH_SIZE',
+    parse: integer(1, 256),
+    default: 8,
+    help: 'most images in one run of the model',
+  }),
+  batchDelayMs: setting({
+    name: 'BATCH_DELAY_MS',
+    parse: integer(0, 1000),
+    default: 0,
+    help: 'how long a free worker waits for a fuller batch',
+  }),
+  maxQueueImages: setting({
+    name: 'MAX_QUEUE_IMAGES',
+    parse: integer(1, 100_000),
+    default: 256,
+    help: 'images admitted at once, before answers are 503',
+  }),
+  requestTimeoutMs: setting({
+    name: 'REQUEST_TIMEOUT_MS',
+    parse: integer(100, 3_600_000),
+    default: 30_000,
+    help: 'time a request may take, before its answer is 504',
+  }),
+  shutdownGraceMs: setting({
+    name: 'SHUTDOWN_GRACE_MS',
+    parse: integer(0, 3_600_000),
+    default: 35_000,
+    help: 'time that requests in flight get at SIGTERM',
+  }),
+  maxBodyBytes: setting({
+    name: 'MAX_BODY_BYTES',
+    parse: integer(1024, 1024 * MiB),
+    default: 20 * MiB,
+    help: 'most bytes of a request body',
+  }),
+  maxPixels: setting({
+    name: 'MAX_PIXELS',
+    parse: integer(1, 1_000_000_000),
+    default: 50_000_000,
+    help: 'most pixels (width × height) of an image',
+  }),
+  maxBatchImages: setting({
+    name: 'MAX_BATCH_IMAGES',
+    parse: integer(1, 256),
+    default: 16,
+    help: 'most images of one batch request',
+  }),
+  decoders: setting({
+    name: 'DECODERS',
+    parse: integer(1, 64),
+    default: Math.max(1, Math.min(4, availableParallelism())),
+    defaultText: 'the cores, at most 4',
+    help: 'images decoded at the same time',
+  }),
+  cacheSize: setting({
+    name: 'CACHE_SIZE',
+    parse: integer(0, 10_000_000),
+    default: 0,
+    help: 'results kept for identical requests; 0 turns the cache off',
+  }),
+  allowUrlImages: setting({
+    name: 'ALLOW_URL_IMAGES',
+    parse: boolean,
+    default: false,
+    help: 'true: images may be given by URL',
+  }),
+  apiKeys: setting({
+    name: 'API_KEYS',
+    parse: list('keys of at least 16 characters, separated by commas', /^[\x21-\x7e]{16,}$/),
+    default: noText,
+    defaultText: 'none: open',
+    help: 'keys that protect /v1/*, separated by commas',
+  }),
+  rateLimit: setting({
+    name: 'RATE_LIMIT',
+    parse: integer(0, 1_000_000),
+    default: 0,
+    help: 'requests a minute for each key or address; 0: no limit',
+  }),
+  trustProxy: setting({
+    name: 'TRUST_PROXY',
+    parse: boolean,
+    default: false,
+    help: 'true: take the client’s address from X-Forwarded-For',
+  }),
+  corsOrigins: setting({
+    name: 'CORS_ORIGINS',
+    parse: list('origins such as https://example.org, or *', /^(\*|https?:\/\/[^\s/]+)$/),
+    default: noText,
+    defaultText: 'none',
+    help: 'origins whose pages may call the service, separated by commas',
+  }),
+  logLevel: setting({
+    name: 'LOG_LEVEL',
+    parse: oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'),
+    default: 'info',
+    help: 'least level that is logged',
+  }),
+};
+
+/** Lets each entry of the table keep a type of its own. */
+function setting<T>(entry: Setting<T>): Setting<T> {
+  return entry;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+export type Config = ReturnType<typeof readConfig>;
+
+/** Reads all settings from the environment; an unset or empty variable takes its default. Throws ConfigError. */
+export function readConfig(environment: Environment) {
+  function read<T>({ name, parse, default: value }: Setting<T>): T {
+    const text = environment[name];
+    if (text === undefined || text === '') return value;
+    try {
+      return parse(text);
+    } catch (error) {
+      if (!(error instanceof InvalidValue)) throw error;
+      throw new ConfigError(`${name} must be ${error.message}`);
+    }
+  }
+  return {
+    host: read(settings.host),
+    port: read(settings.port),
+    modelPath: read(settings.modelPath),
+    provider: read(settings.provider),
+    devices: read(settings.devices),
+    workers: read(settings.workers),
+    threads: read(settings.threads),
+    maxBatchSize: read(settings.maxBatchSize),
+    batchDelayMs: read(settings.batchDelayMs),
+    maxQueueImages: read(settings.maxQueueImages),
+    requestTimeoutMs: read(settings.requestTimeoutMs),
+    shutdownGraceMs: read(settings.shutdownGraceMs),
+    maxBodyBytes: read(settings.maxBodyBytes),
+    maxPixels: read(settings.maxPixels),
+    maxBatchImages: read(settings.maxBatchImages),
+    decoders: read(settings.decoders),
+    cacheSize: read(settings.cacheSize),
+    allowUrlImages: read(settings.allowUrlImages),
+    apiKeys: read(settings.apiKeys),
+    rateLimit: read(settings.rateLimit),
+    trustProxy: read(settings.trustProxy),
+    corsOrigins: read(settings.corsOrigins),
+    logLevel: read(settings.logLevel),
+  };
+}
+
+/** The table as text, one setting a line. */
+export function settingsHelp(): string {
+  const rows = Object.values(settings).map(({ name, help, default: value, defaultText }) => {
+    return { name, help: `${help} [${defaultText ?? String(value)}]` };
+  });
+  const width = Math.max(...rows.map(({ name }) => name.length));
+  return rows.map(({ name, help }) => `  ${name.padEnd(width)}  ${help}`).join('\n');
+}
