@@ -1,0 +1,149 @@
+"""Configurations: short TOML files that override these defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+
+@dataclass
+class VisionConfig:
+    tower: str = "efficientnet-lite2"
+    side: int = 288
+    """Pixels of the square input."""
+
+
+@dataclass
+class HeadConfig:
+    """Contrastive training of the projections on pooled grids, the tower frozen."""
+
+    embedding: int = 384
+    hidden: int = 1024
+    dropout: float = 0.3
+    batch_size: int = 512
+    epochs: int = 20
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    feature_noise: float = 0.1
+    """Gaussian noise on pooled features, in units of each feature's deviation."""
+
+
+@dataclass
+class TowerConfig:
+    """Contrastive fine-tuning of the tower, from the trained head."""
+
+    crop_side: int = 224
+    min_crop_area: float = 0.5
+    frozen_blocks: int = 8
+    batch_size: int = 64
+    epochs: int = 3
+    learning_rate: float = 3e-4
+    head_learning_rate: float = 5e-4
+    weight_decay: float = 0.05
+    warmup_steps: int = 50
+    text_negatives: int = 3072
+    """Captions of other photos each image is told apart from (their sentence embeddings are frozen, so never stale)."""
+    image_memory: int = 3072
+    """Embeddings of the latest photos each caption is told apart from."""
+    word_loss: float = 10.0
+    """Weight of predicting which words people used of the photo; keeps detail in the grid that one sentence hides."""
+
+
+@dataclass
+class ConceptConfig:
+    min_captions: int = 5
+    max_words: int = 800
+    prompts: list[str] = field(default_factory=lambda: ["a photo of a {}", "a {}", "there is a {} in the picture"])
+
+
+@dataclass
+class ModelConfig:
+    """PCM-Net's sizes and switches; the defaults are the released ones."""
+
+    grid_width: int = 1280
+    embedding: int = 384
+    patches: int = 81
+    vocabulary: int = 0
+    width: int = 512
+    heads: int = 8
+    ffn: int = 2048
+    encoder_layers: int = 3
+    decoder_layers: int = 3
+    k: int = 5
+    """Concepts kept of an image."""
+    k2: float = 5
+    """Replaced cells of S; below 1 a share of them (`top`) or the chance of a patch (`random`)."""
+    mode: str = "top"
+    threshold: float = 0.0
+    temperature: float = 0.01
+    noise_variance: float = 0.016
+    dropout: float = 0.2
+    attention_dropout: float = 0.3
+    embedding_dropout: float = 0.5
+    token_dropout: float = 0.1
+    output_dropout: float = 0.5
+    max_words: int = 20
+
+
+@dataclass
+class CaptionerConfig:
+    """Cross-entropy training of the captioner on stored grids."""
+
+    min_word_count: int = 4
+    batch_size: int = 32
+    captions_per_photo: int = 1
+    epochs: int = 12
+    optimizer: str = "adamw"
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    warmup_steps: int = 300
+    clip_value: float = 0.0
+    """Elementwise bound of the gradient; 0 clips its norm at 1 instead."""
+    label_smoothing: float = 0.1
+    focal: str = "none"
+    focal_gamma: float = 0.0
+    clip_weight_alpha: float = 0.0
+    """Weight of a pair is clamp(alpha · cos⁺, 0, 1); 0 turns it off."""
+    average_last: float = 0.0
+    """Share of the steps, at the end, whose weights are averaged; 0 takes the last ones."""
+    bf16: bool = True
+
+
+@dataclass
+class Config:
+    seed: int = 1234
+    id: str = "pcm-net-lite2"
+    version: str = "0.1.0"
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    tower: TowerConfig = field(default_factory=TowerConfig)
+    concepts: ConceptConfig = field(default_factory=ConceptConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    captioner: CaptionerConfig = field(default_factory=CaptionerConfig)
+
+
+def _override(target: Any, values: dict[str, Any], where: str) -> None:
+    kinds = get_type_hints(type(target))
+    for name, value in values.items():
+        if name not in kinds:
+            known = ", ".join(f.name for f in dataclasses.fields(target))
+            raise ValueError(f"unknown setting {where}{name}; known: {known}")
+        current = getattr(target, name)
+        if dataclasses.is_dataclass(current):
+            _override(current, value, f"{where}{name}.")
+        elif kinds[name] is float and isinstance(value, int) and not isinstance(value, bool):
+            setattr(target, name, float(value))
+        elif type(value) is not type(current):
+            raise ValueError(f"{where}{name} must be {type(current).__name__}, got {value!r}")
+        else:
+            setattr(target, name, value)
+
+
+def read_config(path: Path) -> Config:
+    """Defaults overridden by the file; an unknown name or a value of another type is an error."""
+    config = Config()
+    _override(config, tomllib.loads(path.read_text(encoding="utf-8")), "")
+    return config

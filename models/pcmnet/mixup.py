@@ -1,0 +1,65 @@
+"""Salient visual concept detection and patch-wise cross-modal mixup (PCM-Net, sections 3.2 and 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_EPS = 1e-9
+
+
+@dataclass(frozen=True)
+class Concepts:
+    """What an image shows, of a vocabulary."""
+
+    ids: Tensor
+    """Rows of the vocabulary, most likely first  # [B, k]"""
+    scores: Tensor
+    """Shares in the detection softmax  # [B, k]"""
+    tags: Tensor
+    """Embeddings; zero where the share does not exceed the threshold  # [B, k, E]"""
+
+
+def detect_concepts(image: Tensor, vocabulary: Tensor, k: int, temperature: float, threshold: float) -> Concepts:
+    """`image` [B, E] and `vocabulary` [C, E], unit vectors → the k concepts nearest to each image."""
+    shares = F.softmax(image @ vocabulary.T / temperature, dim=-1)  # [B, C]
+    scores, ids = shares.topk(k, dim=-1)
+    tags = vocabulary[ids] * (scores > threshold).unsqueeze(-1)
+    return Concepts(ids, scores, tags)
+
+
+def cosine_of_patches(local: Tensor, tags: Tensor) -> Tensor:
+    """S: `local` [B, N, E], `tags` [B, k, E] → [B, N, k]; a zeroed tag has cosine 0 with every patch."""
+    patches = local / (local.norm(dim=-1, keepdim=True) + _EPS)
+    directions = tags / (tags.norm(dim=-1, keepdim=True) + _EPS)
+    return patches @ directions.transpose(1, 2)
+
+
+def concept_features(similarity: Tensor, tags: Tensor, temperature: float) -> Tensor:
+    """v: what the tags say of each patch, weighted by a softmax over the tags  # [B, N, E]"""
+    return F.softmax(similarity / temperature, dim=-1) @ tags
+
+
+def salient_patches(similarity: Tensor, k2: float, mode: str, training: bool) -> Tensor:
+    """m: 1 for the patches that concepts replace, else 0  # [B, N]
+
+    `top`: patches that hold one of the k2 largest cells of S (the softmax over all cells keeps their order, so it is left
+    out); cells may share a patch. k2 below 1 is a share of the N·k cells. `random`: each patch with probability k2 in
+    training, every patch otherwise. `all`: every patch. `off`: none.
+    """
+    batch, patches, k = similarity.shape
+    if mode == "off":
+        return similarity.new_zeros(batch, patches)
+    if mode == "all" or (mode == "random" and not training):
+        return similarity.new_ones(batch, patches)
+    if mode == "random":
+        return (torch.rand(batch, patches, device=similarity.device) < k2).to(similarity.dtype)
+    if mode != "top":
+        raise ValueError(f"unknown mixup mode {mode!r}: top, random, all or off")
+    cells = int(k2) if k2 >= 1 else int(k2 * patches * k)
+    chosen = similarity.flatten(1).topk(cells, dim=-1).indices  # [B, k2]
+    patch = torch.div(chosen, k, rounding_mode="floor")
+    return similarity.new_zeros(batch, patches).scatter(1, patch, 1.0)

@@ -1,0 +1,241 @@
+"""Training of the dual encoder: first its projections on frozen grids, then the tower with them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .config import Config, HeadConfig, TowerConfig
+from .data import Photo, batches, of_split
+from .dual_encoder import DualEncoder
+from .retrieval import recalls
+from .text import words_of
+from .training import Checkpoint, Log, cosine, epoch_order, seed_step
+from .vision import LiteTower
+
+
+class CaptionBank:
+    """Sentence embeddings of every caption of some photos, and whose they are."""
+
+    def __init__(self, photos: Sequence[Photo], embeddings: Tensor) -> None:
+        self.photos = photos
+        self.embeddings = embeddings  # [T, S]
+        self.owner = np.concatenate([np.full(len(p.captions), i) for i, p in enumerate(photos)])  # index into photos
+        self.first = np.concatenate([[0], np.cumsum([len(p.captions) for p in photos])])
+
+    def draw(self, indices: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        """One caption of each photo, as sentence embeddings  # [B, S]"""
+        counts = self.first[indices + 1] - self.first[indices]
+        return self.embeddings[self.first[indices] + rng.integers(0, counts)]
+
+    def draw_others(self, indices: NDArray[np.int64], count: int, rng: np.random.Generator) -> Tensor:
+        """Captions of other photos than these  # [≤ count, S]"""
+        chosen = rng.integers(0, len(self.owner), count)
+        return self.embeddings[chosen[~np.isin(self.owner[chosen], indices)]]
+
+
+def contrastive_loss(similarity: Tensor) -> Tensor:
+    """Symmetric InfoNCE of [B, B] logits whose diagonal is right."""
+    target = torch.arange(len(similarity))
+    return (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2
+
+
+@torch.inference_mode()
+def evaluate(encoder: DualEncoder, pooled: Tensor, bank: CaptionBank) -> dict[str, float]:
+    """`pooled` [P, D] of the bank's photos."""
+    encoder.eval()
+    return recalls(encoder.embed_image(pooled[:, None]), encoder.embed_text(bank.embeddings), bank.owner)
+
+
+def new_dual_encoder(config: Config, width: int, sentence: int = 384) -> DualEncoder:
+    head = config.head
+    return DualEncoder(width, head.embedding, sentence, head.hidden, head.dropout)
+
+
+def train_head(config: Config, pooled: Tensor, bank: CaptionBank, dev_pooled: Tensor, dev_bank: CaptionBank, log: Log) -> DualEncoder:
+    """`pooled` [P, D] of the bank's photos → a trained dual encoder. About a minute, so it has no checkpoint."""
+    settings: HeadConfig = config.head
+    torch.manual_seed(config.seed)
+    encoder = new_dual_encoder(config, pooled.shape[1], bank.embeddings.shape[1])
+    deviation = pooled.std(0)
+    optimizer = torch.optim.AdamW(encoder.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    per_epoch = len(pooled) // settings.batch_size
+    steps = settings.epochs * per_epoch
+    step = 0
+    for epoch in range(settings.epochs):
+        encoder.train()
+        order = epoch_order(range(len(pooled)), config.seed, epoch)
+        for chosen in batches(order.tolist(), settings.batch_size)[:per_epoch]:
+            rng = seed_step(config.seed, step)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * cosine(step, steps, 20)
+            indices = np.asarray(chosen)
+            x = pooled[indices]
+            x = x + torch.randn_like(x) * deviation * settings.feature_noise
+            images = encoder.embed_image(x[:, None])
+            texts = encoder.embed_text(bank.draw(indices, rng))
+            loss = contrastive_loss(encoder.log_scale.exp() * images @ texts.T)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                encoder.log_scale.clamp_(max=math.log(100))
+            step += 1
+        log.write(stage="head", epoch=epoch + 1, loss=loss.item(), **evaluate(encoder, dev_pooled, dev_bank))
+    return encoder
+
+
+def word_targets(photos: Sequence[Photo], min_captions: int = 20) -> tuple[list[str], Tensor]:
+    """Words of at least so many captions, and the share of each photo's captions that use them  # [P, W]"""
+    sets = [[set(words_of(caption)) for caption in photo.captions] for photo in photos]
+    counts = Counter(word for photo in sets for words in photo for word in words)
+    words = sorted(word for word, count in counts.items() if count >= min_captions)
+    column = {word: i for i, word in enumerate(words)}
+    out = torch.zeros(len(photos), len(words))
+    for row, photo in enumerate(sets):
+        for caption in photo:
+            for word in caption:
+                if word in column:
+                    out[row, column[word]] += 1 / len(photo)
+    return words, out
+
+
+def random_crops(pixels: Tensor, side: int, min_area: float, rng: np.random.Generator) -> Tensor:
+    """Crops of random place, size and aspect, half of them mirrored  # [B, H, W, 3] uint8 → [B, side, side, 3] float"""
+    out = torch.empty(len(pixels), 3, side, side).to(memory_format=torch.channels_last)
+    height, width = pixels.shape[1:3]
+    for i, photo in enumerate(pixels):
+        area, aspect = rng.uniform(min_area, 1), math.exp(rng.uniform(-0.22, 0.22))
+        h = min(height, round(height * math.sqrt(area / aspect)))
+        w = min(width, round(width * math.sqrt(area * aspect)))
+        top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+        crop = photo[top : top + h, left : left + w].permute(2, 0, 1)[None].float()
+        resized = F.interpolate(crop, (side, side), mode="bilinear", antialias=True, align_corners=False)[0]
+        out[i] = resized.flip(2) if rng.random() < 0.5 else resized
+    return out.permute(0, 2, 3, 1)
+
+
+class ImageMemory:
+    """Embeddings of the latest photos, oldest replaced first."""
+
+    def __init__(self, size: int, embedding: int) -> None:
+        self.embeddings = torch.zeros(size, embedding)
+        self.photos = torch.full((size,), -1)
+        self.next = 0
+
+    def push(self, embeddings: Tensor, photos: Tensor) -> None:
+        places = (self.next + torch.arange(len(photos))) % len(self.photos)
+        self.embeddings[places] = embeddings.detach()
+        self.photos[places] = photos
+        self.next = int(places[-1] + 1) % len(self.photos)
+
+
+def tower_loss(
+    encoder: DualEncoder, images: Tensor, texts: Tensor, other_texts: Tensor, memory: ImageMemory, photos: Tensor
+) -> Tensor:
+    """InfoNCE both ways: images against these and other captions, captions against these and remembered photos."""
+    scale = encoder.log_scale.exp()
+    target = torch.arange(len(images))
+    image_to_text = torch.cat([images @ texts.T, images @ other_texts.T], 1)
+    unusable = (memory.photos[None] == photos[:, None]) | (memory.photos < 0)[None]  # [B, memory]
+    remembered = (texts @ memory.embeddings.T).masked_fill(unusable, -1e4)
+    text_to_image = torch.cat([texts @ images.T, remembered], 1)
+    return (F.cross_entropy(scale * image_to_text, target) + F.cross_entropy(scale * text_to_image, target)) / 2
+
+
+def train_tower(
+    config: Config,
+    tower: LiteTower,
+    encoder: DualEncoder,
+    pixels: NDArray[np.uint8],
+    bank: CaptionBank,
+    dev_bank: CaptionBank,
+    checkpoint: Checkpoint,
+    log: Log,
+    save_every: int = 100,
+) -> None:
+    """Fine-tunes `tower` and `encoder` in place; resumes from the checkpoint."""
+    settings: TowerConfig = config.tower
+    photos = bank.photos
+    _, words = word_targets(photos)
+    torch.manual_seed(config.seed)
+    word_head = nn.Sequential(nn.LayerNorm(tower.width), nn.Linear(tower.width, words.shape[1]))
+    nn.init.zeros_(word_head[1].weight)
+    word_head[1].bias.data = torch.logit(words.mean(0).clamp(1e-4, 1 - 1e-4))
+    modules = nn.ModuleDict({"tower": tower, "encoder": encoder, "words": word_head})
+    tower.freeze_blocks(settings.frozen_blocks)
+    trained = [p for p in tower.parameters() if p.requires_grad]
+    heads = [*encoder.parameters(), *word_head.parameters()]
+    rates = [settings.learning_rate, settings.head_learning_rate]
+    optimizer = torch.optim.AdamW([{"params": trained}, {"params": heads}], weight_decay=settings.weight_decay)
+    memory = ImageMemory(settings.image_memory, config.head.embedding)
+    rows = np.array([photo.row for photo in photos])
+    per_epoch = len(photos) // settings.batch_size
+    steps = per_epoch * settings.epochs
+    start = 0
+    if state := checkpoint.load():
+        modules.load_state_dict(state["modules"])
+        optimizer.load_state_dict(state["optimizer"])
+        memory.embeddings, memory.photos, memory.next = state["memory"]
+        start = state["step"]
+    for step in range(start, steps):
+        modules.train()
+        epoch, place = divmod(step, per_epoch)
+        order = epoch_order(range(len(photos)), config.seed, epoch)
+        indices = np.sort(order[place * settings.batch_size : (place + 1) * settings.batch_size])
+        rng = seed_step(config.seed, step)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * cosine(step, steps, settings.warmup_steps)
+        crops = random_crops(torch.from_numpy(pixels[rows[indices]]), settings.crop_side, settings.min_crop_area, rng)
+        grid = tower(crops)
+        images = encoder.embed_image(grid)
+        texts = encoder.embed_text(bank.draw(indices, rng))
+        others = encoder.embed_text(bank.draw_others(indices, settings.text_negatives, rng))
+        ids = torch.from_numpy(indices)
+        contrastive = tower_loss(encoder, images, texts, others, memory, ids)
+        word = F.binary_cross_entropy_with_logits(word_head(grid.mean(1)), words[ids])
+        loss = contrastive + settings.word_loss * word
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(modules.parameters(), 5.0)
+        optimizer.step()
+        with torch.no_grad():
+            encoder.log_scale.clamp_(max=math.log(100))
+        memory.push(images, ids)
+        done = step + 1
+        if done % 20 == 0:
+            log.write(stage="tower", step=done, of=steps, contrastive=contrastive.item(), words=word.item())
+        if done % per_epoch == 0:
+            dev_rows = np.array([photo.row for photo in dev_bank.photos])
+            log.write(stage="tower", epoch=done // per_epoch, **evaluate(encoder, pool(tower, pixels, dev_rows), dev_bank))
+        if done % save_every == 0 or done == steps:
+            checkpoint.save(
+                {
+                    "modules": modules.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "memory": (memory.embeddings, memory.photos, memory.next),
+                    "step": done,
+                }
+            )
+
+
+@torch.inference_mode()
+def pool(tower: LiteTower, pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
+    """Mean of the grid of each photo  # [P, D]"""
+    tower.eval()
+    return torch.cat([tower(torch.from_numpy(pixels[np.asarray(chosen)])).mean(1) for chosen in batches(rows.tolist(), 64)])
+
+
+def photos_with(photos: Sequence[Photo], split: str, sentences: Tensor, first: NDArray[np.int64]) -> CaptionBank:
+    """The captions of one split, from the embeddings of all photos' captions in order."""
+    chosen = of_split(photos, split)
+    places = np.concatenate([np.arange(first[p.row], first[p.row + 1]) for p in chosen])
+    return CaptionBank(chosen, sentences[places])
