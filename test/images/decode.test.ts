@@ -1,0 +1,236 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import sharp from 'sharp';
+import { decodeImage, type PixelTarget } from '../../src/images/decode.js';
+import { type ImageFormat, imageFormats } from '../../src/images/format.js';
+import { ServiceError, type ProblemCode } from '../../src/problem.js';
+import { heic, noise, pdf, pngClaiming, quarters, svg } from './drawn.js';
+
+const target: PixelTarget = { width: 96, height: 64, resize: 'stretch', kernel: 'cubic' };
+const limits = () => ({ maxPixels: 50_000_000, deadline: performance.now() + 30_000 });
+
+const decode = (bytes: Uint8Array, to = target) => decodeImage(bytes, to, limits());
+
+/** The colour at a place given as shares of width and height. */
+function colourAt(pixels: Uint8Array, x: number, y: number, { width, height } = target): number[] {
+  const start = (Math.floor(y * height) * width + Math.floor(x * width)) * 3;
+  return [...pixels.subarray(start, start + 3)];
+}
+
+function assertColour(actual: number[], expected: number[], tolerance = 12): void {
+  const off = actual.map((value, channel) => Math.abs(value - (expected[channel] ?? NaN)));
+  assert.ok(Math.max(...off) <= tolerance, `${actual.join()} is not about ${expected.join()}`);
+}
+
+async function assertProblem(decoding: Promise<unknown>, code: ProblemCode, detail?: RegExp): Promise<void> {
+  await assert.rejects(decoding, (error) => {
+    assert.ok(error instanceof ServiceError, String(error));
+    assert.equal(error.code, code, error.detail);
+    if (detail !== undefined) assert.match(error.detail, detail);
+    return true;
+  });
+}
+
+describe('every format', () => {
+  for (const format of imageFormats) {
+    test(`${format} is decoded to the target's size in RGB`, async () => {
+      const sent = await quarters().toFormat(format).toBuffer();
+      const image = await decode(sent);
+      assert.equal(image.pixels.length, 96 * 64 * 3);
+      assert.deepEqual({ ...image, pixels: null }, { pixels: null, width: 320, height: 200, format });
+      assertColour(colourAt(image.pixels, 0.25, 0.25), [255, 0, 0]);
+      assertColour(colourAt(image.pixels, 0.75, 0.25), [0, 255, 0]);
+      assertColour(colourAt(image.pixels, 0.25, 0.75), [0, 0, 255]);
+      assertColour(colourAt(image.pixels, 0.75, 0.75), [255, 255, 255]);
+    });
+
+    test(`a ${format} cut short is unreadable`, async () => {
+      const whole = await noise().toFormat(format, { lossless: false }).toBuffer();
+      await assertProblem(decode(whole.subarray(0, whole.length / 2)), 'image_unreadable');
+    });
+  }
+});
+
+describe('what a photo carries', () => {
+  // Where the stored top left (red) and top right (green) belong (Exif 2.32, tag 0x0112).
+  const places = {
+    topLeft: { x: 0.25, y: 0.25 },
+    topRight: { x: 0.75, y: 0.25 },
+    bottomLeft: { x: 0.25, y: 0.75 },
+    bottomRight: { x: 0.75, y: 0.75 },
+  };
+  const orientations = [
+    [1, 'topLeft', 'topRight'],
+    [2, 'topRight', 'topLeft'],
+    [3, 'bottomRight', 'bottomLeft'],
+    [4, 'bottomLeft', 'bottomRight'],
+    [5, 'topLeft', 'bottomLeft'],
+    [6, 'topRight', 'bottomRight'],
+    [7, 'bottomRight', 'topRight'],
+    [8, 'bottomLeft', 'topLeft'],
+  ] as const;
+  for (const [orientation, red, green] of orientations) {
+    test(`EXIF orientation ${orientation} is applied`, async () => {
+      const image = await decode(
+        await quarters().jpeg({ quality: 95 }).withMetadata({ orientation }).toBuffer(),
+      );
+      assert.deepEqual([image.width, image.height], orientation >= 5 ? [200, 320] : [320, 200]);
+      assertColour(colourAt(image.pixels, places[red].x, places[red].y), [255, 0, 0]);
+      assertColour(colourAt(image.pixels, places[green].x, places[green].y), [0, 255, 0]);
+    });
+  }
+
+  test('transparent parts become white, half transparent ones half white', async () => {
+    const at = (alpha: number) =>
+      sharp({ create: { width: 20, height: 20, channels: 4, background: { r: 0, g: 0, b: 255, alpha } } })
+        .png()
+        .toBuffer();
+    assertColour(colourAt((await decode(await at(0))).pixels, 0.5, 0.5), [255, 255, 255], 1);
+    assertColour(colourAt((await decode(await at(0.5))).pixels, 0.5, 0.5), [127, 127, 255], 1);
+  });
+
+  for (const format of ['gif', 'webp'] as const) {
+    test(`the first frame of an animated ${format} is taken`, async () => {
+      const frame = (background: string) =>
+        ({ create: { width: 40, height: 30, channels: 3, background } }) as const;
+      const frames = await Promise.all(
+        ['#ff0000', '#0000ff'].map((colour) => sharp(frame(colour)).png().toBuffer()),
+      );
+      const animation = await sharp(frames, { join: { animated: true } })
+        .toFormat(format)
+        .toBuffer();
+      assert.equal((await sharp(animation).metadata()).pages, 2);
+      const image = await decode(animation);
+      assert.deepEqual([image.width, image.height], [40, 30]);
+      assertColour(colourAt(image.pixels, 0.5, 0.5), [255, 0, 0]);
+    });
+  }
+
+  test('CMYK becomes sRGB', async () => {
+    const image = await decode(await quarters().toColourspace('cmyk').jpeg({ quality: 95 }).toBuffer());
+    const [red = 0, green = 0, blue = 0] = colourAt(image.pixels, 0.25, 0.25);
+    // Print has no pure red, so the profile may darken it; it stays clearly red.
+    assert.ok(red > 180 && green < 90 && blue < 90, `${red},${green},${blue}`);
+    assertColour(colourAt(image.pixels, 0.75, 0.75), [255, 255, 255], 3);
+  });
+
+  test('sixteen bits a channel become eight', async () => {
+    const deep = await quarters().toColourspace('rgb16').png().toBuffer();
+    assert.equal((await sharp(deep).metadata()).depth, 'ushort');
+    assertColour(colourAt((await decode(deep)).pixels, 0.25, 0.25), [255, 0, 0], 1);
+  });
+
+  test('grey pictures become three equal channels', async () => {
+    const grey = await sharp({ create: { width: 30, height: 30, channels: 3, background: '#777777' } })
+      .toColourspace('b-w')
+      .png()
+      .toBuffer();
+    assertColour(colourAt((await decode(grey)).pixels, 0.5, 0.5), [0x77, 0x77, 0x77], 1);
+  });
+
+  test('one pixel is enough', async () => {
+    const dot = await sharp({ create: { width: 1, height: 1, channels: 3, background: '#123456' } })
+      .png()
+      .toBuffer();
+    const image = await decode(dot);
+    assert.deepEqual([image.width, image.height], [1, 1]);
+    for (const place of [0, 0.5, 0.99])
+      assertColour(colourAt(image.pixels, place, place), [0x12, 0x34, 0x56], 1);
+  });
+});
+
+describe('the way to the target size', () => {
+  test('stretch keeps the whole picture', async () => {
+    const image = await decode(await quarters(600, 100).png().toBuffer());
+    assertColour(colourAt(image.pixels, 0.1, 0.25), [255, 0, 0]);
+    assertColour(colourAt(image.pixels, 0.9, 0.25), [0, 255, 0]);
+  });
+
+  test('crop fits the short side and cuts the middle out', async () => {
+    const square: PixelTarget = { width: 50, height: 50, resize: 'crop', kernel: 'cubic' };
+    const stripe = { create: { width: 100, height: 100, channels: 3, background: '#00ff00' } } as const;
+    const wide = await sharp({ create: { width: 300, height: 100, channels: 3, background: '#ff0000' } })
+      .composite([{ input: stripe, left: 100, top: 0 }])
+      .png()
+      .toBuffer();
+    const { pixels } = await decode(wide, square);
+    assert.equal(pixels.length, 50 * 50 * 3);
+    for (const x of [0.06, 0.5, 0.94]) assertColour(colourAt(pixels, x, 0.5, square), [0, 255, 0]);
+  });
+
+  test('decoding a JPEG at a fraction of its size stays close to decoding all of it', async () => {
+    const waves = Buffer.alloc(2000 * 1500 * 3);
+    for (let y = 0; y < 1500; y++) {
+      for (let x = 0; x < 2000; x++) {
+        const at = (y * 2000 + x) * 3;
+        // Detail from coarse to finer than the target can show.
+        waves[at] = 128 + 100 * Math.sin((x * x) / 20_000);
+        waves[at + 1] = 128 + 100 * Math.sin(y / 11) * Math.cos(x / 37);
+        waves[at + 2] = 128 + 100 * Math.sin((y * y) / 15_000);
+      }
+    }
+    const photo = await sharp(waves, { raw: { width: 2000, height: 1500, channels: 3 } })
+      .jpeg({ quality: 92 })
+      .toBuffer();
+    const square: PixelTarget = { width: 288, height: 288, resize: 'stretch', kernel: 'cubic' };
+    const { pixels } = await decode(photo, square);
+    // PNG has no shrink-on-load: this is the full decode of the very same photo.
+    const full = await decode(await sharp(photo).png().toBuffer(), square);
+    const differences = pixels.map((value, index) => Math.abs(value - (full.pixels[index] ?? NaN)));
+    const mean = differences.reduce((sum, value) => sum + value, 0) / differences.length;
+    assert.ok(mean < 1, `mean difference ${mean} of 255`);
+  });
+});
+
+describe('what is refused', () => {
+  const cases: [string, Buffer, ProblemCode, RegExp?][] = [
+    ['no bytes', Buffer.alloc(0), 'empty_image'],
+    ['text', Buffer.from('just some words, no picture\n'), 'unsupported_image_format', /no image format/],
+    ['SVG', svg, 'unsupported_image_format', /^SVG /],
+    ['SVG behind a comment', Buffer.from('<!-- drawn --> <svg/>'), 'unsupported_image_format', /^SVG /],
+    ['PDF', pdf, 'unsupported_image_format', /^PDF /],
+    ['HEIC', heic, 'unsupported_image_format', /^HEIC /],
+    ['BMP', Buffer.from('BM\x36\0\0\0'), 'unsupported_image_format', /^BMP /],
+    ['a JPEG signature and nothing else', Buffer.from([0xff, 0xd8, 0xff]), 'image_unreadable'],
+  ];
+  for (const [name, bytes, code, detail] of cases) {
+    test(name, () => assertProblem(decode(bytes), code, detail));
+  }
+
+  test('HEVC inside a file that calls itself AVIF', async () => {
+    const avif = await quarters().avif().toBuffer();
+    const disguised = Buffer.from(
+      avif.toString('latin1').replaceAll('av01', 'hvc1').replaceAll('av1C', 'hvcC'),
+      'latin1',
+    );
+    await assert.rejects(decode(disguised), ServiceError);
+  });
+
+  test('more pixels than the limit, without decoding them', async () => {
+    const image = await quarters(300, 200).png().toBuffer();
+    const tight = { ...limits(), maxPixels: 59_999 };
+    await assertProblem(decodeImage(image, target, tight), 'image_too_many_pixels', /300 × 200/);
+    await decodeImage(image, target, { ...limits(), maxPixels: 60_000 });
+  });
+
+  test('a header that claims 60,000 × 60,000', async () => {
+    await assertProblem(decode(await pngClaiming(60_000, 60_000)), 'image_too_many_pixels', /60000 × 60000/);
+  });
+
+  test('a deadline that has passed', async () => {
+    const image = await quarters().png().toBuffer();
+    await assertProblem(decodeImage(image, target, { ...limits(), deadline: 0 }), 'deadline_exceeded');
+  });
+
+  test('no library message reaches the client', async () => {
+    const formats: readonly ImageFormat[] = imageFormats;
+    for (const format of formats) {
+      const whole = await noise().toFormat(format).toBuffer();
+      await assert.rejects(decode(whole.subarray(0, 40)), (error) => {
+        assert.ok(error instanceof ServiceError);
+        assert.doesNotMatch(error.detail, /vips|heif|buffer|libpng|seek/i);
+        return true;
+      });
+    }
+  });
+});
