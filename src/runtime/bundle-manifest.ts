@@ -1,16 +1,14 @@
 import { type Static, Type } from 'typebox';
+import { Value } from 'typebox/value';
 import { featureNames } from './confidence.js';
 
 /** Version of the bundle contract this program reads. */
-export const bundleFormatVersion = 1;
-
-/** The four graphs of a bundle. */
-export const graphNames = ['encoder', 'mixup', 'decoder', 'textEncoder'] as const;
-export type GraphName = (typeof graphNames)[number];
+const bundleFormatVersion = 1;
 
 const strict = { additionalProperties: false };
 const Count = Type.Integer({ minimum: 1, maximum: 100_000 });
-const FileName = Type.String({ minLength: 1, maxLength: 200 });
+/** A path inside the bundle's folder: no part begins with a dot, so none can leave it. */
+const FileName = Type.String({ maxLength: 200, pattern: '^[\\w-][\\w.-]*(/[\\w-][\\w.-]*)*$' });
 
 /** A logistic function of named features; see `probability` in confidence.ts. */
 const LogisticCalibration = Type.Object(
@@ -27,7 +25,7 @@ const LogisticCalibration = Type.Object(
 );
 
 /** `bundle.json`: the contract between training and serving. */
-export const BundleManifestSchema = Type.Object(
+const BundleManifestSchema = Type.Object(
   {
     formatVersion: Type.Literal(bundleFormatVersion),
     id: Type.String({ pattern: '^[\\w.-]{1,64}$' }),
@@ -112,3 +110,73 @@ export const BundleManifestSchema = Type.Object(
 );
 
 export type BundleManifest = Static<typeof BundleManifestSchema>;
+
+/** The bundle cannot be served; the message names the file and what is wrong with it. */
+export class BundleError extends Error {
+  override readonly name = 'BundleError';
+}
+
+/**
+ * @param text the content of `bundle.json`
+ * @throws BundleError
+ */
+export function parseManifest(text: string): BundleManifest {
+  const value = parseJson(text, 'bundle.json');
+  if (!Value.Check(Type.Object({ formatVersion: Type.Literal(bundleFormatVersion) }), value)) {
+    throw new BundleError(`bundle.json is not of format version ${bundleFormatVersion}, the one served here`);
+  }
+  if (!Value.Check(BundleManifestSchema, value)) {
+    const [first] = Value.Errors(BundleManifestSchema, value);
+    const where = first?.instancePath === '' ? 'bundle.json' : `bundle.json: ${first?.instancePath ?? ''}`;
+    throw new BundleError(`${where} ${first?.message ?? 'is invalid'}${allowedValues(first?.params)}`);
+  }
+  checkCalibrations(value);
+  checkReferences(value);
+  return value;
+}
+
+function allowedValues(params: object | undefined): string {
+  return params && 'allowedValues' in params ? `: ${JSON.stringify(params.allowedValues)}` : '';
+}
+
+function checkCalibrations({ calibration }: BundleManifest): void {
+  for (const name of ['confidence', 'matchProbability'] as const) {
+    const fit = calibration[name];
+    if (fit === undefined) continue;
+    for (const part of ['mean', 'scale', 'coefficients'] as const) {
+      if (fit[part].length !== fit.features.length) {
+        throw new BundleError(
+          `bundle.json: /calibration/${name}/${part} has ${fit[part].length} numbers for ${fit.features.length} features`,
+        );
+      }
+    }
+  }
+}
+
+/** Every file that is used has a hash. */
+function checkReferences(manifest: BundleManifest): void {
+  const used = [
+    manifest.concepts.words,
+    manifest.concepts.embeddings,
+    manifest.vocabulary,
+    manifest.tokenizer.file,
+    manifest.calibration.imageCentroids.file,
+    ...Object.values(manifest.precisions).flatMap((graphs) => Object.values(graphs)),
+  ];
+  for (const name of used) {
+    if (!Object.hasOwn(manifest.files, name))
+      throw new BundleError(`bundle.json: /files does not list ${name}`);
+  }
+  if (Object.keys(manifest.precisions).length === 0)
+    throw new BundleError('bundle.json: /precisions is empty');
+}
+
+/** @throws BundleError */
+export function parseJson(text: string, name: string): unknown {
+  try {
+    const value: unknown = JSON.parse(text);
+    return value;
+  } catch (error) {
+    throw new BundleError(`${name} is not valid JSON`, { cause: error });
+  }
+}

@@ -26,3 +26,21 @@ export interface LogisticCalibration {
   readonly coefficients: readonly number[];
   readonly intercept: number;
 }
+
+/**
+ * The calibrated probability, 0…1: sigmoid(intercept + Σ coefficient · (feature − mean) / scale).
+ * @throws Error when the arrays of the calibration differ in length
+ */
+export function probability(calibration: LogisticCalibration, features: Features): number {
+  let logit = calibration.intercept;
+  for (const [index, name] of calibration.features.entries()) {
+    const mean = calibration.mean[index];
+    const scale = calibration.scale[index];
+    const coefficient = calibration.coefficients[index];
+    if (mean === undefined || scale === undefined || coefficient === undefined) {
+      throw new Error(`the calibration has no mean, scale or coefficient for ${name}`);
+    }
+    logit += (coefficient * (features[name] - mean)) / scale;
+  }
+  return 1 / (1 + Math.exp(-logit));
+}

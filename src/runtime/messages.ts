@@ -124,3 +124,16 @@ export type MessageFromWorker =
   | { readonly type: 'heartbeat' }
   /** One answer for each item, in the batch's order. */
   | { readonly type: 'answers'; readonly batchId: number; readonly answers: readonly ItemAnswer[] };
+
+/** Both ends run the same program, so the kind of a message is all that needs telling apart. */
+export function isMessageToWorker(value: unknown): value is MessageToWorker {
+  return hasType(value) && (value.type === 'load' || value.type === 'batch');
+}
+
+export function isMessageFromWorker(value: unknown): value is MessageFromWorker {
+  return hasType(value) && ['ready', 'refused', 'heartbeat', 'answers'].some((type) => type === value.type);
+}
+
+function hasType(value: unknown): value is { type: unknown } {
+  return typeof value === 'object' && value !== null && 'type' in value;
+}

@@ -1,0 +1,169 @@
+import { ServiceError } from '../problem.js';
+import type { CaptionItem } from '../runtime/messages.js';
+import type { BatchQueue, Entry } from './batch-queue.js';
+import type { ConceptCost } from './concept-cost.js';
+import type { Reservation, ReserveOptions } from './engine.js';
+import type { EngineMetrics, LossReason } from './metrics.js';
+import { type Captioned, Submission } from './submission.js';
+
+export interface AdmissionOptions {
+  readonly queue: BatchQueue<Submission>;
+  /** All places of the queue. */
+  readonly places: number;
+  readonly conceptCost: ConceptCost;
+  readonly groupKeyOf: (item: CaptionItem) => string;
+  readonly metrics: EngineMetrics;
+  /** Why nothing is admitted; undefined when it is. */
+  readonly refusal: () => 'not_ready' | 'draining' | undefined;
+  readonly retryAfterSeconds: () => number;
+  /** An entry waits. */
+  readonly onWaiting: () => void;
+  /** Places became free. */
+  readonly onFreed: () => void;
+}
+
+const refusalDetails = {
+  queue_full: 'all places of the queue are taken',
+  not_ready: 'no inference process is ready',
+  draining: 'the service is shutting down and takes nothing new',
+};
+
+/** Says yes or no to a request before anything is decoded, and keeps its places for it. */
+export class Admission {
+  readonly #options: AdmissionOptions;
+  readonly #held = new Set<HeldPlaces>();
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  /** See Engine.reserve. */
+  reserve(images: number, options: ReserveOptions): Reservation {
+    const refusal = this.#options.refusal();
+    if (refusal !== undefined) throw this.#refuse(refusal, images);
+    if (!this.#options.queue.reserve(images)) throw this.#refuse('queue_full', images);
+    return new HeldPlaces(this.#options, images, options, {
+      held: this.#held,
+      refuse: (reason, count) => this.#refuse(reason, count),
+    });
+  }
+
+  /** Ends everything admitted with `draining`. */
+  failAll(): void {
+    for (const places of this.#held) places.fail();
+  }
+
+  #refuse(reason: Refusal, images: number): ServiceError {
+    this.#options.metrics.lost(reason, images);
+    return new ServiceError(reason, refusalDetails[reason], this.#options.retryAfterSeconds());
+  }
+}
+
+type Refusal = keyof typeof refusalDetails;
+
+/** What held places need of the admission that granted them. */
+interface Desk {
+  readonly held: Set<HeldPlaces>;
+  readonly refuse: (reason: Refusal, images: number) => ServiceError;
+}
+
+class HeldPlaces implements Reservation {
+  readonly #admission: AdmissionOptions;
+  readonly #options: ReserveOptions;
+  readonly #desk: Desk;
+  /** Images handed in and not answered. */
+  readonly #open = new Map<Submission, Entry<Submission>>();
+  #unused: number;
+  #isFailed = false;
+
+  constructor(admission: AdmissionOptions, places: number, options: ReserveOptions, desk: Desk) {
+    this.#admission = admission;
+    this.#unused = places;
+    this.#options = options;
+    this.#desk = desk;
+    desk.held.add(this);
+    // One listener for all images of a request; it goes with the last of them.
+    options.signal.addEventListener('abort', this.#onGone);
+    if (options.signal.aborted) this.#onGone();
+  }
+
+  async submit(item: CaptionItem): Promise<Captioned> {
+    const { queue, places, conceptCost, groupKeyOf, onWaiting } = this.#admission;
+    const { deadline, priority, signal } = this.#options;
+    signal.throwIfAborted();
+    if (this.#isFailed) throw this.#desk.refuse('draining', 1);
+    if (this.#unused === 0) throw new Error('more images were handed in than places were reserved');
+    this.#unused -= 1;
+    // However many concepts a client brings, an empty queue takes them.
+    const cost = Math.min(1 + conceptCost.of(item.options.concepts), places);
+    if (!queue.reserve(cost - 1)) {
+      this.#free(1);
+      throw this.#desk.refuse('queue_full', 1);
+    }
+    const submission = new Submission(item, deadline - performance.now(), () => {
+      this.#drop(
+        submission,
+        'deadline',
+        new ServiceError('deadline_exceeded', 'the time for this request is over'),
+      );
+    });
+    const facts = {
+      groupKey: groupKeyOf(item),
+      cost,
+      priority,
+      deadline,
+      isGone: () => submission.isAnswered,
+    };
+    this.#open.set(submission, queue.add(submission, facts));
+    onWaiting();
+    try {
+      return await submission.promise;
+    } finally {
+      this.#open.delete(submission);
+      this.#forgetWhenOver();
+    }
+  }
+
+  release(): void {
+    const unused = this.#unused;
+    this.#unused = 0;
+    this.#free(unused);
+    this.#forgetWhenOver();
+  }
+
+  /** The service stops before these images are answered. */
+  fail(): void {
+    this.#isFailed = true;
+    this.release();
+    for (const submission of this.#open.keys()) {
+      this.#drop(submission, 'draining', new ServiceError('draining', refusalDetails.draining));
+    }
+  }
+
+  readonly #onGone = (): void => {
+    this.release();
+    const error = new Error('the client has gone', { cause: this.#options.signal.reason });
+    for (const submission of this.#open.keys()) this.#drop(submission, 'gone', error);
+  };
+
+  /** Answers before a worker does. What waits leaves the queue; what runs keeps its place until it has run. */
+  #drop(submission: Submission, reason: LossReason, error: Error): void {
+    if (!submission.fail(error)) return;
+    this.#admission.metrics.lost(reason, 1);
+    const entry = this.#open.get(submission);
+    if (entry !== undefined && this.#admission.queue.remove(entry)) this.#admission.onFreed();
+  }
+
+  #free(places: number): void {
+    if (places === 0) return;
+    this.#admission.queue.free(places);
+    this.#admission.onFreed();
+  }
+
+  #forgetWhenOver(): void {
+    if (this.#unused === 0 && this.#open.size === 0) {
+      this.#desk.held.delete(this);
+      this.#options.signal.removeEventListener('abort', this.#onGone);
+    }
+  }
+}

@@ -1,0 +1,102 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { CaptionOutcome } from '../runtime/messages.js';
+import type { DropReason } from './batch-queue.js';
+
+/** Why an image was turned away or dropped. */
+export type LossReason = DropReason | 'queue_full' | 'not_ready' | 'draining' | 'crash';
+/** Why a worker process is replaced. */
+export type RestartReason = 'crash' | 'hang' | 'start';
+
+export interface EngineMetrics {
+  /** A batch left the queue; how long each of its images waited, in milliseconds. */
+  batchTaken(waitedMs: readonly number[]): void;
+  captioned(outcome: CaptionOutcome): void;
+  /** @param images how many were lost at once */
+  lost(reason: LossReason, images: number): void;
+  workerRestarted(reason: RestartReason): void;
+}
+
+/** What gauges read when they are scraped. */
+export interface EngineGauges {
+  readonly waiting: () => number;
+  readonly placesUsed: () => number;
+  readonly workersReady: () => number;
+}
+
+const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** Registers the engine's metrics, all named `pcm_caption_*`, in base units: seconds, images, ratios. */
+export function createEngineMetrics(registry: Registry, gauges: EngineGauges): EngineMetrics {
+  const registers = [registry];
+  gauge('queue_images', 'Images that wait for a worker', gauges.waiting);
+  gauge('places_used', 'Places of the queue in use: reserved, waiting and running', gauges.placesUsed);
+  gauge('workers_ready', 'Inference processes that are warm', gauges.workersReady);
+  function gauge(name: string, help: string, value: () => number): void {
+    new Gauge({
+      name: `pcm_caption_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(value());
+      },
+    });
+  }
+
+  const queueWait = new Histogram({
+    name: 'pcm_caption_queue_wait_seconds',
+    help: 'Time an image waits for a worker',
+    buckets: seconds,
+    registers,
+  });
+  const batchImages = new Histogram({
+    name: 'pcm_caption_batch_images',
+    help: 'Images in one run of the model',
+    buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
+    registers,
+  });
+  const stage = new Histogram({
+    name: 'pcm_caption_stage_seconds',
+    help: 'Time of each stage for the batch an image was in',
+    labelNames: ['stage'],
+    buckets: seconds,
+    registers,
+  });
+  const confidence = new Histogram({
+    name: 'pcm_caption_confidence',
+    help: 'Confidence of the best caption',
+    buckets: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1],
+    registers,
+  });
+  const losses = new Counter({
+    name: 'pcm_caption_lost_images_total',
+    help: 'Images turned away or dropped, by reason',
+    labelNames: ['reason'],
+    registers,
+  });
+  const restarts = new Counter({
+    name: 'pcm_caption_worker_restarts_total',
+    help: 'Inference processes that were replaced, by reason',
+    labelNames: ['reason'],
+    registers,
+  });
+
+  return {
+    batchTaken(waitedMs) {
+      batchImages.observe(waitedMs.length);
+      for (const ms of waitedMs) queueWait.observe(ms / 1000);
+    },
+    captioned({ candidates: [best], timing }) {
+      if (best !== undefined) confidence.observe(best.confidence);
+      stage.observe({ stage: 'encode' }, timing.encodeMs / 1000);
+      stage.observe({ stage: 'mixup' }, timing.mixupMs / 1000);
+      stage.observe({ stage: 'caption' }, timing.captionMs / 1000);
+      stage.observe({ stage: 'score' }, timing.scoreMs / 1000);
+    },
+    lost: (reason, images) => {
+      losses.inc({ reason }, images);
+    },
+    workerRestarted: (reason) => {
+      restarts.inc({ reason });
+    },
+  };
+}

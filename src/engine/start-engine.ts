@@ -1,0 +1,168 @@
+import type { Registry } from 'prom-client';
+import { ServiceError } from '../problem.js';
+import type { BundleFacts } from '../runtime/bundle.js';
+import type { CaptionItem, LoadOrder } from '../runtime/messages.js';
+import { Admission } from './admission.js';
+import { BatchQueue, type Entry } from './batch-queue.js';
+import type { ConceptCost } from './concept-cost.js';
+import { deferred } from './deferred.js';
+import { DrainRate } from './drain-rate.js';
+import type { Engine, Readiness } from './engine.js';
+import { createEngineMetrics } from './metrics.js';
+import type { Submission } from './submission.js';
+import { type Job, WorkerPool } from './worker-pool.js';
+import type { EngineLogger, WorkerTimings } from './worker-process.js';
+
+export interface EngineParts {
+  readonly settings: {
+    readonly maxBatchSize: number;
+    readonly batchDelayMs: number;
+    readonly maxQueueImages: number;
+    readonly shutdownGraceMs: number;
+  };
+  readonly bundle: BundleFacts;
+  readonly provider: string;
+  readonly precision: string;
+  /** One for each worker. */
+  readonly orders: readonly LoadOrder[];
+  readonly workerEntry: URL;
+  readonly timings: WorkerTimings;
+  readonly conceptCost: ConceptCost;
+  readonly logger: EngineLogger;
+  readonly registry: Registry;
+}
+
+/** Joins queue, workers and metrics; resolves once all workers are warm. Throws what WorkerPool.start throws. */
+export async function startEngine(parts: EngineParts): Promise<Engine> {
+  const { settings, bundle, logger } = parts;
+  const emptied = deferred<undefined>();
+  let draining: Promise<void> | undefined;
+  let dueTimer: NodeJS.Timeout | undefined;
+  let wakeTimer: NodeJS.Immediate | undefined;
+
+  const queue = new BatchQueue<Submission>({
+    places: settings.maxQueueImages,
+    delayMs: settings.batchDelayMs,
+    now: () => performance.now(),
+  });
+  const pool = new WorkerPool({
+    entry: parts.workerEntry,
+    orders: parts.orders,
+    timings: parts.timings,
+    logger,
+    takeJob,
+    onRestart: (reason) => {
+      metrics.workerRestarted(reason);
+    },
+  });
+  const metrics = createEngineMetrics(parts.registry, {
+    waiting: () => queue.waitingCost,
+    placesUsed: () => queue.placesUsed,
+    workersReady: () => pool.ready,
+  });
+
+  /** The next batch as a job, a fair share of what waits when several workers are free. */
+  function takeJob(idleWorkers: number): Job | undefined {
+    const share = Math.max(1, Math.ceil(queue.waitingCost / idleWorkers));
+    // What is dropped here is answered by its own timer, late or not.
+    const { batch, dropped, dueInMs } = queue.take(Math.min(settings.maxBatchSize, share));
+    if (dropped.length > 0) onFreed();
+    clearTimeout(dueTimer);
+    if (dueInMs !== undefined) {
+      dueTimer = setTimeout(() => {
+        pool.wake();
+      }, dueInMs);
+    }
+    if (batch.length === 0) return undefined;
+    metrics.batchTaken(batch.map(({ waitedMs }) => waitedMs));
+    return jobOf(batch);
+  }
+
+  function jobOf(batch: readonly Entry<Submission>[]): Job {
+    return {
+      items: batch.map(({ item }) => item.item),
+      answered(answers, elapsedMs) {
+        drainRate.record(
+          batch.reduce((sum, { cost }) => sum + cost, 0),
+          elapsedMs,
+        );
+        for (const [index, entry] of batch.entries()) {
+          queue.done(entry);
+          const answer = answers[index] ?? { ok: false, code: 'internal', message: 'there is no answer' };
+          const isFirst = entry.item.settle(answer, entry.waitedMs);
+          if (answer.ok && isFirst) metrics.captioned(answer.outcome);
+          if (!answer.ok && answer.code === 'internal') logger.error(`an image failed: ${answer.message}`);
+        }
+        onFreed();
+      },
+      crashed() {
+        for (const entry of batch) if (entry.item.isAnswered) queue.done(entry);
+        for (const { item } of queue.putBackAfterCrash(batch)) {
+          metrics.lost('crash', 1);
+          item.fail(new ServiceError('image_crashes_model', 'the model crashes on this image'));
+        }
+        onFreed();
+      },
+    };
+  }
+
+  function onFreed(): void {
+    if (draining !== undefined && queue.placesUsed === 0) emptied.resolve(undefined);
+  }
+
+  /** Images that come in one turn of the event loop, as those of a batch upload do, may share a batch. */
+  function wakeSoon(): void {
+    wakeTimer ??= setImmediate(() => {
+      wakeTimer = undefined;
+      pool.wake();
+    });
+  }
+
+  function readiness(): Readiness {
+    return draining === undefined ? pool.readiness : { ready: false, reason: 'draining' };
+  }
+
+  /** Waits until everything admitted is answered, as long as the grace lasts, and fails what is left. */
+  async function finish(): Promise<void> {
+    const grace = setTimeout(() => {
+      emptied.resolve(undefined);
+    }, settings.shutdownGraceMs);
+    if (queue.placesUsed > 0) await emptied.promise;
+    clearTimeout(grace);
+    admission.failAll();
+    await pool.stop();
+  }
+
+  const warmUps = await pool.start();
+  const drainRate = new DrainRate(settings.maxBatchSize, Math.max(...warmUps.map(({ largest }) => largest)));
+  const admission = new Admission({
+    queue,
+    places: settings.maxQueueImages,
+    conceptCost: parts.conceptCost,
+    groupKeyOf: groupKey,
+    metrics,
+    refusal() {
+      if (draining !== undefined) return 'draining';
+      return pool.readiness.ready ? undefined : 'not_ready';
+    },
+    retryAfterSeconds: () => drainRate.retryAfterSeconds(queue.placesUsed, pool.ready),
+    onWaiting: wakeSoon,
+    onFreed,
+  });
+
+  return {
+    bundle,
+    provider: parts.provider,
+    precision: parts.precision,
+    get readiness() {
+      return readiness();
+    },
+    reserve: (images, options) => admission.reserve(images, options),
+    drain: () => (draining ??= finish()),
+  };
+}
+
+/** Images of one beam size share a batch: it shapes the decoder's tensors. */
+function groupKey({ kind, options }: CaptionItem): string {
+  return `${kind}:${options.beamSize}`;
+}

@@ -1,0 +1,119 @@
+import type { BundleManifest } from './bundle-manifest.js';
+import type { Beam, WriteCaptions } from './decoding.js';
+import type { DetectConcepts } from './detection.js';
+import type { EncodeImages } from './encoding.js';
+import type { CaptionItem, CaptionOutcome, DetectedConcept, ItemAnswer, StageTiming } from './messages.js';
+import { rankCandidates } from './ranking.js';
+import type { EmbedTexts } from './text-embedding.js';
+import { dot, largestDot, rowOf, type Rows } from './vectors.js';
+
+/** The stages an image goes through, in order. */
+export interface Stages {
+  readonly encodeImages: EncodeImages;
+  readonly detectConcepts: DetectConcepts;
+  readonly writeCaptions: WriteCaptions;
+  readonly embedTexts: EmbedTexts;
+}
+
+/** Captions a batch: one answer for each item, in order. Never throws: what fails is an answer too. */
+export type CaptionBatch = (items: readonly CaptionItem[]) => Promise<ItemAnswer[]>;
+
+/**
+ * @param imageCentroids [rows, E] where training photos lie, for the feature `familiarity`
+ */
+export function createCaptioning(
+  stages: Stages,
+  manifest: BundleManifest,
+  imageCentroids: Rows,
+): CaptionBatch {
+  const { image, grid } = manifest;
+  const imageBytes = image.width * image.height * 3;
+  const rule = {
+    rerankWeight: manifest.decoding.rerankWeight,
+    calibration: manifest.calibration.confidence,
+  };
+
+  function refuse({ pixels, options }: CaptionItem): ItemAnswer | undefined {
+    if (pixels.length !== imageBytes) {
+      return failure('internal', `an image has ${pixels.length} bytes where ${imageBytes} are expected`);
+    }
+    const phrase = options.avoidWords.find((word) => /\s/.test(word.trim()));
+    if (phrase === undefined) return undefined;
+    return failure('invalid_option', 'avoidWords takes single words');
+  }
+
+  /** The four graphs over one batch. Throws what a graph throws. */
+  async function run(items: readonly CaptionItem[]): Promise<ItemAnswer[]> {
+    const options = items.map((item) => item.options);
+    const started = performance.now();
+    const images = await stages.encodeImages(items.map((item) => item.pixels));
+    const encoded = performance.now();
+    const detected = await stages.detectConcepts(images, options);
+    const mixed = performance.now();
+    const beams = await stages.writeCaptions(detected, options);
+    const written = performance.now();
+    const texts = await stages.embedTexts(beams.flat().map(({ words }) => words.join(' ')));
+    const timing = {
+      encodeMs: encoded - started,
+      mixupMs: mixed - encoded,
+      captionMs: written - mixed,
+      scoreMs: performance.now() - written,
+    };
+    let row = 0;
+    return items.map((item, index) => {
+      const embedding = rowOf(images.embeddings, index);
+      const scored = (beams[index] ?? []).map((beam) => {
+        return { ...beam, cosine: dot(embedding, rowOf(texts, row++)) };
+      });
+      return describe(item, embedding, scored, detected.concepts[index] ?? [], timing);
+    });
+  }
+
+  function describe(
+    { options }: CaptionItem,
+    embedding: Float32Array,
+    beams: readonly (Beam & { cosine: number })[],
+    concepts: readonly DetectedConcept[],
+    timing: StageTiming,
+  ): ItemAnswer {
+    const evidence = {
+      familiarity: largestDot(embedding, imageCentroids),
+      conceptScore: concepts[0]?.score ?? 0,
+    };
+    const candidates = rankCandidates(beams, evidence, rule, options.candidates);
+    if (candidates.length === 0) return failure('internal', 'the search ended without a sentence');
+    // JSON has no NaN; an image that makes the model compute one gets no answer that looks like one.
+    const numbers = candidates.flatMap(({ confidence, clipScore, logProb }) => [
+      confidence,
+      clipScore,
+      logProb,
+    ]);
+    if (!numbers.every(Number.isFinite)) return failure('internal', 'a score is not a finite number');
+    const outcome: CaptionOutcome = { candidates, concepts, timing };
+    return { ok: true, outcome: options.explain ? { ...outcome, gridSize: { ...grid } } : outcome };
+  }
+
+  /** When a batch fails, each of its images runs alone, so that only the culprit fails. */
+  async function runSafely(items: readonly CaptionItem[]): Promise<ItemAnswer[]> {
+    if (items.length === 0) return [];
+    try {
+      return await run(items);
+    } catch (error) {
+      if (items.length === 1)
+        return [failure('internal', error instanceof Error ? error.message : String(error))];
+      const answers: ItemAnswer[] = [];
+      for (const item of items) answers.push(...(await runSafely([item])));
+      return answers;
+    }
+  }
+
+  return async (items) => {
+    const refusals = items.map(refuse);
+    const answers = (await runSafely(items.filter((_, index) => refusals[index] === undefined))).values();
+    return refusals.map((refusal) => refusal ?? answers.next().value ?? failure('internal', 'no answer'));
+  };
+}
+
+function failure(code: 'invalid_option' | 'internal', message: string): ItemAnswer {
+  return { ok: false, code, message };
+}

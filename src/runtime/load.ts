@@ -1,0 +1,99 @@
+import { readBundleFile, readConceptWords, readManifest, readRows, readVocabulary } from './bundle.js';
+import type { BundleManifest } from './bundle-manifest.js';
+import { type CaptionBatch, createCaptioning } from './captioning.js';
+import { createConceptSource } from './concepts.js';
+import { createCaptionWriting } from './decoding.js';
+import { createConceptDetection } from './detection.js';
+import { createImageEncoding } from './encoding.js';
+import type { CaptionItem, LoadOrder } from './messages.js';
+import { loadGraphs } from './sessions.js';
+import { createTextEmbedding } from './text-embedding.js';
+import { createTextTokenizer } from './text-tokenizer.js';
+import { createWords } from './words.js';
+
+export interface LoadedPipeline {
+  readonly captionBatch: CaptionBatch;
+  readonly manifest: BundleManifest;
+}
+
+/**
+ * Loads a bundle's graphs and tables into this process; seconds, and it blocks the event loop.
+ * @throws BundleError
+ */
+export async function loadPipeline(order: LoadOrder): Promise<LoadedPipeline> {
+  const folder = order.bundlePath;
+  const manifest = await readManifest(folder);
+  const { dimensions, concepts, tokenizer, calibration } = manifest;
+  const width = dimensions.embedding;
+
+  const conceptWords = await readConceptWords(folder, manifest);
+  const embeddings = await readRows(folder, manifest, concepts.embeddings, {
+    count: conceptWords.length,
+    width,
+  });
+  const centroids = calibration.imageCentroids;
+  const imageCentroids = await readRows(folder, manifest, centroids.file, { count: centroids.rows, width });
+  const words = createWords(await readVocabulary(folder, manifest), manifest.decoding.blockedWords);
+  const tokenizerJson = (await readBundleFile(folder, manifest, tokenizer.file)).toString('utf8');
+  const tokenize = createTextTokenizer(tokenizer.file, tokenizerJson, tokenizer.maxTokens);
+
+  const graphs = await loadGraphs(manifest, order);
+  const embedTexts = createTextEmbedding(graphs.textEncoder, tokenize, width);
+  const conceptSource = createConceptSource({
+    words: conceptWords,
+    embeddings,
+    prompts: concepts.prompts,
+    k: concepts.k,
+    cacheSize: order.conceptCacheSize,
+    embedTexts,
+  });
+  const stages = {
+    encodeImages: createImageEncoding(graphs.encoder, manifest),
+    detectConcepts: createConceptDetection(graphs.mixup, manifest, conceptSource),
+    writeCaptions: createCaptionWriting(graphs.decoder, manifest, words),
+    embedTexts,
+  };
+  return { captionBatch: createCaptioning(stages, manifest, imageCentroids), manifest };
+}
+
+/**
+ * Runs one image and the largest batch, each twice: the first run of a shape allocates, the second is measured.
+ * @returns milliseconds of the measured runs
+ * @throws Error when the model fails on a plain image
+ */
+export async function warmUp(
+  { captionBatch, manifest }: LoadedPipeline,
+  maxBatch: number,
+): Promise<{ single: number; largest: number }> {
+  const item = plainItem(manifest);
+  const measure = async (count: number): Promise<number> => {
+    const batch = Array.from({ length: count }, () => item);
+    let elapsedMs = 0;
+    for (let run = 0; run < 2; run++) {
+      const started = performance.now();
+      const answers = await captionBatch(batch);
+      elapsedMs = performance.now() - started;
+      for (const answer of answers) if (!answer.ok) throw new Error(`the warm-up fails: ${answer.message}`);
+    }
+    return elapsedMs;
+  };
+  return { single: await measure(1), largest: await measure(maxBatch) };
+}
+
+/** A grey ramp with the bundle's default options. */
+function plainItem({ image, decoding }: BundleManifest): CaptionItem {
+  return {
+    kind: 'caption',
+    pixels: Uint8Array.from({ length: image.width * image.height * 3 }, (_, index) => index % 256),
+    options: {
+      candidates: decoding.beamSize,
+      beamSize: decoding.beamSize,
+      maxLength: decoding.maxLength,
+      concepts: [],
+      conceptsMode: 'replace',
+      avoidWords: [],
+      genderNeutral: false,
+      explain: false,
+    },
+  };
+}

@@ -1,0 +1,78 @@
+import pluralize from 'pluralize';
+import { genderedWords, neutralWords } from './gendered-words.js';
+import type { CaptionOptions } from './messages.js';
+
+/** Added to a logit, it makes a word impossible; finite, as the graph's sums must stay finite. */
+export const forbidden = -1e4;
+
+/**
+ * Added to the logits of neutral words in gender-neutral decoding. "man" and "woman" together are about ten times
+ * as likely as "person" in captions people write, and that probability should go to "person".
+ */
+const neutralBoost = Math.log(10);
+
+/** The decoder's words. */
+export interface Words {
+  /**
+   * The words of a beam, up to the end of sentence.
+   * @param ids token ids; 0 ends the sentence
+   */
+  spell(ids: readonly number[]): string[];
+  /** What is added to the logits for these options: [V]. */
+  bias(options: Pick<CaptionOptions, 'avoidWords' | 'genderNeutral'>): Float32Array;
+}
+
+/**
+ * @param vocabulary words by id; id 0, the end of a sentence, is the empty string
+ * @param blockedWords lines of the vocabulary that are never written
+ */
+export function createWords(vocabulary: readonly string[], blockedWords: readonly string[]): Words {
+  const idsByForm = indexForms(vocabulary);
+  const blocked = new Float32Array(vocabulary.length);
+  for (const word of blockedWords) blocked[vocabulary.indexOf(word)] = forbidden;
+
+  /** Ids of a word, of its plural, and of words made of them: "dog" finds "dogs", "dog's" and "dog-sled". */
+  function idsOf(word: string): number[] {
+    const form = word.trim().toLowerCase();
+    return [form, pluralize.plural(form)].flatMap((each) => idsByForm.get(each) ?? []);
+  }
+  const gendered = genderedWords.flatMap(idsOf);
+  const neutral = neutralWords.map((word) => vocabulary.indexOf(word)).filter((id) => id > 0);
+
+  return {
+    spell(ids) {
+      const end = ids.indexOf(0);
+      return (end === -1 ? ids : ids.slice(0, end)).map((id) => vocabulary[id] ?? '');
+    },
+    bias({ avoidWords, genderNeutral }) {
+      const bias = blocked.slice();
+      if (genderNeutral) {
+        for (const id of neutral) bias[id] = neutralBoost;
+        for (const id of gendered) bias[id] = forbidden;
+      }
+      for (const word of avoidWords) for (const id of idsOf(word)) bias[id] = forbidden;
+      return bias;
+    },
+  };
+}
+
+/** Ids by every form under which a word may be avoided: itself, its singular, and its parts around - and '. */
+function indexForms(vocabulary: readonly string[]): Map<string, number[]> {
+  const index = new Map<string, number[]>();
+  for (const [id, word] of vocabulary.entries()) {
+    if (id === 0) continue;
+    const parts = [word, ...word.split(/['-]/)];
+    for (const form of new Set([...parts, ...parts.map((part) => pluralize.singular(part))])) {
+      const ids = index.get(form);
+      if (ids === undefined) index.set(form, [id]);
+      else ids.push(id);
+    }
+  }
+  return index;
+}
+
+/** Words as a sentence: a capital letter, no full stop. */
+export function sentence(words: readonly string[]): string {
+  const text = words.join(' ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,45 @@
+/**
+ * Entry of an inference process. ONNX Runtime's `run()` blocks the event loop, and a crash in it takes the process
+ * along, so it never runs in the process that serves HTTP.
+ */
+import { isMessageToWorker, type BatchOrder, type LoadOrder, type MessageFromWorker } from './messages.js';
+import { type LoadedPipeline, loadPipeline, warmUp } from './load.js';
+
+/** Test hook: with this variable set, images of certain colours make the process crash or hang. */
+const beforeBatch =
+  process.env['PCM_CAPTION_TEST_FAULTS'] === '1' ? (await import('./test-faults.js')).injectFault : undefined;
+
+let pipeline: LoadedPipeline | undefined;
+/** One batch at a time, in the order they came. */
+let work = Promise.resolve();
+
+function send(message: MessageFromWorker): void {
+  process.send?.(message);
+}
+
+async function load(order: LoadOrder): Promise<void> {
+  // Unlike a batch, loading may take longer than the parent waits for a sign of life; it has a limit of its own.
+  setInterval(send, order.heartbeatMs, { type: 'heartbeat' });
+  try {
+    pipeline = await loadPipeline(order);
+    send({ type: 'ready', warmUpMs: await warmUp(pipeline, order.maxBatch) });
+  } catch (error) {
+    send({ type: 'refused', message: error instanceof Error ? error.message : String(error) });
+    process.disconnect();
+  }
+}
+
+async function answer({ batchId, items }: BatchOrder): Promise<void> {
+  if (pipeline === undefined) throw new Error('a batch came before the bundle was loaded');
+  beforeBatch?.(items);
+  send({ type: 'answers', batchId, answers: await pipeline.captionBatch(items) });
+}
+
+process.on('message', (message: unknown) => {
+  if (!isMessageToWorker(message)) throw new Error('a message of an unknown kind');
+  work = work.then(() => (message.type === 'load' ? load(message) : answer(message)));
+});
+process.on('disconnect', () => process.exit());
+// A signal to the whole process group is the parent's to answer: it drains, then disconnects.
+process.on('SIGINT', () => undefined);
+process.on('SIGTERM', () => undefined);
