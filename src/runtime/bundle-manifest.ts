@@ -94,6 +94,7 @@ const BundleManifestSchema = Type.Object(
     precisions: Type.Record(
       Type.String({ pattern: '^[a-z0-9]{1,16}$' }),
       Type.Object({ encoder: FileName, mixup: FileName, decoder: FileName, textEncoder: FileName }, strict),
+      strict,
     ),
     /** Numbers of the model card, shown to clients as they are. */
     quality: Type.Record(Type.String(), Type.Unknown()),
@@ -104,6 +105,7 @@ const BundleManifestSchema = Type.Object(
         { bytes: Type.Integer({ minimum: 0 }), sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }) },
         strict,
       ),
+      strict,
     ),
   },
   strict,
@@ -128,7 +130,9 @@ export function parseManifest(text: string): BundleManifest {
   if (!Value.Check(BundleManifestSchema, value)) {
     const [first] = Value.Errors(BundleManifestSchema, value);
     const where = first?.instancePath === '' ? 'bundle.json' : `bundle.json: ${first?.instancePath ?? ''}`;
-    throw new BundleError(`${where} ${first?.message ?? 'is invalid'}${allowedValues(first?.params)}`);
+    // A member that the contract does not have fails against the schema `false`.
+    const what = first?.keyword === 'boolean' ? 'is not known' : (first?.message ?? 'is invalid');
+    throw new BundleError(`${where} ${what}${allowedValues(first?.params)}`);
   }
   checkCalibrations(value);
   checkReferences(value);
