@@ -101,8 +101,8 @@ class BeamStep(nn.Module):
         word = ids.flatten(1).gather(1, chosen).unsqueeze(-1)  # [B, K, 1]
         row = (parent + torch.arange(batch, device=parent.device).unsqueeze(1) * beams).flatten()  # [B·K]
 
-        past = state.tokens.flatten(0, 1)[row].unflatten(0, (batch, beams))  # [B, K, T]
-        runs = state.runs.flatten(0, 1)[row].unflatten(0, (batch, beams))
+        past = state.tokens.flatten(0, 1).index_select(0, row).unflatten(0, (batch, beams))  # [B, K, T]
+        runs = state.runs.flatten(0, 1).index_select(0, row).unflatten(0, (batch, beams))
         # A run grows from the one of the place before. BOS is no word, and the last place does not repeat itself.
         grown = (past[:, :, 1:] == word).to(torch.int64) * (runs[:, :, :-1] + 1)
         living = ((word.squeeze(-1) != END) & (iteration + 1 < fixed.max_length).unsqueeze(1)).any()
@@ -111,7 +111,7 @@ class BeamStep(nn.Module):
             F.pad(grown, (1, 1)),
             sums.gather(1, chosen),
             lengths.gather(1, parent),
-            [(keys[row], values[row]) for keys, values in caches],
+            [(keys.index_select(0, row), values.index_select(0, row)) for keys, values in caches],
         )
         return following, living
 
@@ -129,11 +129,10 @@ def first_state(model: PCMNet, batch: int, beams: int, device: torch.device | No
     """One live beam of each image, at BOS."""
     c = model.config
     empty = torch.zeros(batch * beams, c.heads, 0, c.width // c.heads, device=device)
-    log_probs = torch.full((batch, beams), DEAD, device=device)
-    log_probs[:, 0] = 0.0
+    log_probs = torch.where(torch.arange(beams, device=device) == 0, 0.0, DEAD).repeat(batch, 1)
+    lengths = torch.zeros(batch, beams, dtype=torch.int64, device=device)
     start = torch.full((batch, beams, 1), END, device=device)
-    zeros = torch.zeros(batch, beams, dtype=torch.int64, device=device)
-    return State(start, torch.zeros_like(start), log_probs, zeros, [(empty, empty)] * c.decoder_layers)
+    return State(start, torch.zeros_like(start), log_probs, lengths, [(empty, empty)] * c.decoder_layers)
 
 
 @torch.inference_mode()

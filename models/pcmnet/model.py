@@ -152,7 +152,7 @@ class VisualEmbed(nn.Module):
             similarity = cosine_of_patches(local, concepts.tags)
             v = concept_features(similarity, concepts.tags, c.temperature)
             m = salient_patches(similarity, c.k2, c.mode, self.training)  # [B, N]
-        first = m.new_zeros(len(m), 1)
+        first = m.new_zeros(m.shape[0], 1)
         patches, tags = self.embeddings(grid), self.t_embeddings(v)
         if self.training:
             noisy = image + torch.randn_like(image) * math.sqrt(c.noise_variance)
