@@ -110,19 +110,21 @@ export class BatchQueue<T> {
   /**
    * Takes the next batch: the first entry in line, and with it those of its group that follow, singles before
    * batch uploads, up to `maxCost`. Entries whose client has gone or whose deadline has passed are dropped first.
+   * @param share what of a batch that is due is taken at most, so that other free workers have something to take
    */
-  take(maxCost: number): Taken<T> {
+  take(maxCost: number, share = maxCost): Taken<T> {
     const now = this.#options.now();
     const dropped = this.#dropStale(now);
-    const batch = this.#nextBatch(maxCost);
-    const [head] = batch;
-    if (head === undefined) return { batch, dropped };
+    const full = this.#nextBatch(maxCost);
+    const [head] = full;
+    if (head === undefined) return { batch: [], dropped };
     const dueInMs = head.queuedAt + this.#options.delayMs - now;
-    const cost = batch.reduce((sum, record) => sum + record.cost, 0);
+    const cost = full.reduce((sum, record) => sum + record.cost, 0);
     // An entry that must run alone gains nothing by waiting.
     if (dueInMs > 0 && cost < maxCost && head.crashes < crashesUntilAlone) {
       return { batch: [], dropped, dueInMs };
     }
+    const batch = share < cost ? this.#nextBatch(share) : full;
     for (const record of batch) this.#leaveLine(record, now);
     return { batch, dropped };
   }

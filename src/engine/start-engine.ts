@@ -63,9 +63,9 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
 
   /** The next batch as a job, a fair share of what waits when several workers are free. */
   function takeJob(idleWorkers: number): Job | undefined {
-    const share = Math.max(1, Math.ceil(queue.waitingCost / idleWorkers));
+    const share = Math.ceil(queue.waitingCost / idleWorkers);
     // What is dropped here is answered by its own timer, late or not.
-    const { batch, dropped, dueInMs } = queue.take(Math.min(settings.maxBatchSize, share));
+    const { batch, dropped, dueInMs } = queue.take(settings.maxBatchSize, share);
     if (dropped.length > 0) onFreed();
     clearTimeout(dueTimer);
     if (dueInMs !== undefined) {

@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { ServiceError } from '../../src/problem.js';
+import { caption, image, reserve, startTestEngine, told } from './test-engine.js';
+
+function fails(promise: Promise<unknown>, code: string): Promise<void> {
+  return assert.rejects(promise, (error) => error instanceof ServiceError && error.code === code);
+}
+
+function refuses(call: () => unknown, code: string): void {
+  assert.throws(call, (error) => error instanceof ServiceError && error.code === code);
+}
+
+describe('the engine', () => {
+  it('gives each of many images with unlike options its own answer', async (t) => {
+    const { engine } = await startTestEngine(t, { workers: 2 });
+    const numbers = Array.from({ length: 200 }, (_, number) => number);
+    const answers = await Promise.all(
+      numbers.map((number) => caption(engine, image(number, 'caption', { beamSize: 3 + (number % 5) }))),
+    );
+    assert.deepEqual(
+      answers.map(({ number }) => number),
+      numbers,
+    );
+    assert.equal(new Set(answers.map(({ pid }) => pid)).size, 2);
+  });
+
+  it('batches what waits, images of one beam size together, up to the largest batch', async (t) => {
+    const { engine, metric } = await startTestEngine(t, { maxBatchSize: 3 });
+    const { pid } = await caption(engine, image(0));
+    const held = caption(engine, image(1, 'hold'));
+    await new Promise(setImmediate); // the worker is taken
+    const narrow = [2, 3, 4, 5].map((number) => caption(engine, image(number, 'caption', { beamSize: 3 })));
+    const wide = [6, 7].map((number) => caption(engine, image(number, 'caption', { beamSize: 5 })));
+    assert.equal(await metric('queue_images'), 6);
+    process.kill(pid, 'SIGUSR2');
+    const sizes = (await Promise.all([held, ...narrow, ...wide])).map(({ batchSize }) => batchSize);
+    assert.deepEqual(sizes, [1, 3, 3, 3, 1, 2, 2]);
+  });
+
+  it('serves single images before batch uploads', async (t) => {
+    const { engine } = await startTestEngine(t, { maxBatchSize: 1 });
+    const { pid } = await caption(engine, image(0));
+    const held = caption(engine, image(1, 'hold'));
+    await new Promise(setImmediate);
+    const order: string[] = [];
+    const upload = reserve(engine, 2, { priority: 'batch' });
+    const waiting = [
+      upload.submit(image(2)).then(() => order.push('upload')),
+      upload.submit(image(3)).then(() => order.push('upload')),
+      caption(engine, image(4)).then(() => order.push('single')),
+    ];
+    process.kill(pid, 'SIGUSR2');
+    await Promise.all([held, ...waiting]);
+    assert.deepEqual(order, ['single', 'upload', 'upload']);
+  });
+
+  it('lets a batch grow when it may wait', async (t) => {
+    const { engine } = await startTestEngine(t, { batchDelayMs: 60_000, maxBatchSize: 2 });
+    const first = caption(engine, image(1));
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    const [one, two] = await Promise.all([first, caption(engine, image(2))]);
+    assert.deepEqual([one.batchSize, two.batchSize], [2, 2]);
+  });
+
+  it('runs a batch that does not grow when its delay is over', async (t) => {
+    const { engine } = await startTestEngine(t, { batchDelayMs: 30, maxBatchSize: 2 });
+    assert.equal((await caption(engine, image(1))).batchSize, 1);
+  });
+
+  it('refuses what has no place, says when to try again, and takes it once there is one', async (t) => {
+    const { engine, metric } = await startTestEngine(t, { maxQueueImages: 4 });
+    const reservation = reserve(engine, 3);
+    refuses(() => reserve(engine, 2), 'queue_full');
+    assert.throws(
+      () => reserve(engine, 2),
+      (error) => error instanceof ServiceError && (error.retryAfterSeconds ?? 0) >= 1,
+    );
+    assert.equal(await metric('lost_images_total', { reason: 'queue_full' }), 4);
+    reservation.release();
+    reservation.release();
+    assert.equal(await metric('places_used'), 0);
+    reserve(engine, 4).release();
+  });
+
+  it('frees a place when its image is answered', async (t) => {
+    const { engine, metric } = await startTestEngine(t, { maxQueueImages: 1 });
+    await caption(engine, image(1));
+    await caption(engine, image(2));
+    assert.equal(await metric('places_used'), 0);
+  });
+
+  it('counts the concepts that a client brings, until it knows them', async (t) => {
+    const { engine, metric } = await startTestEngine(t, { maxQueueImages: 4 });
+    const concepts = Array.from({ length: 40 }, (_, index) => `word ${index}`); // 2 prompts each: 3 places more
+    const { pid } = await caption(engine, image(0));
+    const held = caption(engine, image(1, 'hold'));
+    await fails(caption(engine, image(2, 'caption', { concepts })), 'queue_full');
+    process.kill(pid, 'SIGUSR2');
+    await held;
+    const alone = caption(engine, image(3, 'caption', { concepts: concepts.map((word) => `${word}s`) }));
+    assert.equal(await metric('places_used'), 4);
+    assert.equal((await alone).number, 3);
+  });
+
+  it('answers 504 at the deadline, of what waits and of what runs', async (t) => {
+    const { engine, metric } = await startTestEngine(t, { maxBatchSize: 1 });
+    const { pid } = await caption(engine, image(0));
+    const running = reserve(engine, 1, { timeoutMs: 50 }).submit(image(1, 'hold'));
+    const waiting = reserve(engine, 1, { timeoutMs: 50 }).submit(image(2));
+    await Promise.all([fails(running, 'deadline_exceeded'), fails(waiting, 'deadline_exceeded')]);
+    // The one that runs keeps its place until the worker is done with it.
+    assert.equal(await metric('places_used'), 1);
+    assert.equal(await metric('lost_images_total', { reason: 'deadline' }), 2);
+    process.kill(pid, 'SIGUSR2');
+    assert.equal((await caption(engine, image(3))).number, 3);
+    assert.equal(await metric('places_used'), 0);
+  });
+
+  it('answers 504 at once when the deadline passed before the image was handed in', async (t) => {
+    const { engine, metric } = await startTestEngine(t);
+    await fails(reserve(engine, 1, { timeoutMs: -1 }).submit(image(1)), 'deadline_exceeded');
+    assert.equal(await metric('places_used'), 0);
+  });
+
+  it('drops the images of a client that has gone and frees its places', async (t) => {
+    const { engine, metric } = await startTestEngine(t, { maxBatchSize: 1 });
+    const { pid } = await caption(engine, image(0));
+    const held = caption(engine, image(1, 'hold'));
+    await new Promise(setImmediate);
+    const client = new AbortController();
+    const reservation = reserve(engine, 20, { signal: client.signal });
+    const submitted = Array.from({ length: 12 }, (_, number) => reservation.submit(image(number, 'crash')));
+    assert.equal(await metric('places_used'), 21);
+    client.abort();
+    const ends = await Promise.allSettled(submitted);
+    assert.ok(ends.every(({ status }) => status === 'rejected'));
+    assert.equal(await metric('places_used'), 1);
+    assert.equal(await metric('lost_images_total', { reason: 'gone' }), 12);
+    await assert.rejects(reservation.submit(image(2)));
+    process.kill(pid, 'SIGUSR2');
+    assert.equal((await held).number, 1); // none of the crashing images was run
+    assert.equal((await caption(engine, image(3))).pid, pid);
+  });
+
+  it('fails an image alone when the model fails on it', async (t) => {
+    const { engine } = await startTestEngine(t);
+    const good = [1, 2, 3].map((number) => caption(engine, image(number)));
+    await fails(caption(engine, image(4, 'fail')), 'internal');
+    assert.deepEqual(
+      (await Promise.all(good)).map(({ number }) => number),
+      [1, 2, 3],
+    );
+  });
+
+  it('takes no more images than places were reserved', async (t) => {
+    const { engine } = await startTestEngine(t);
+    const reservation = reserve(engine, 1);
+    assert.equal((await told(reservation.submit(image(1)))).number, 1);
+    await assert.rejects(reservation.submit(image(2)), /more images/);
+  });
+
+  it('measures what it does', async (t) => {
+    const { engine, metric } = await startTestEngine(t);
+    await Promise.all([1, 2, 3].map((number) => caption(engine, image(number))));
+    assert.equal(await metric('queue_wait_seconds', { le: '+Inf' }), 3);
+    assert.equal(await metric('batch_images', { le: '+Inf' }), 1);
+    assert.equal(await metric('stage_seconds', { stage: 'encode', le: '+Inf' }), 3);
+    assert.equal(await metric('confidence', { le: '0.5' }), 3);
+    assert.equal(await metric('workers_ready'), 1);
+  });
+});
+
+describe('draining', () => {
+  it('finishes what was admitted, decoded or not, and admits nothing more', async (t) => {
+    const { engine, metric } = await startTestEngine(t);
+    const { pid } = await caption(engine, image(0));
+    const held = caption(engine, image(1, 'hold'));
+    const decoding = reserve(engine, 2);
+    const drained = engine.drain();
+    assert.deepEqual(engine.readiness, { ready: false, reason: 'draining' });
+    refuses(() => reserve(engine), 'draining');
+    const late = decoding.submit(image(2));
+    decoding.release();
+    process.kill(pid, 'SIGUSR2');
+    assert.equal((await held).number, 1);
+    assert.equal((await told(late)).number, 2);
+    await drained;
+    assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+    assert.equal(await metric('places_used'), 0);
+    await engine.drain();
+  });
+
+  it('ends when its grace is over, whatever still runs', async (t) => {
+    const { engine } = await startTestEngine(t, { shutdownGraceMs: 50 });
+    const { pid } = await caption(engine, image(0));
+    const undecoded = reserve(engine, 1);
+    const hanging = caption(engine, image(1, 'hang'));
+    await Promise.all([fails(hanging, 'draining'), engine.drain()]);
+    assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+    await fails(undecoded.submit(image(2)), 'draining');
+  });
+});

@@ -1,0 +1,73 @@
+/**
+ * An inference process without a model, for tests of the processes around it. An image's first byte says what happens
+ * to it, its second is its number; its caption tells the number and the process that wrote it, and `encodeMs` is the size
+ * of its batch.
+ */
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import {
+  type CaptionItem,
+  isMessageToWorker,
+  type ItemAnswer,
+  type LoadOrder,
+  type MessageFromWorker,
+} from '../../src/runtime/messages.js';
+import { fates, type StartFate } from './fates.js';
+
+/** SIGUSR2 releases the images that are held, and those that come later: a signal may overtake a message. */
+const released = once(process, 'SIGUSR2');
+process.on('disconnect', () => process.exit());
+
+function send(message: MessageFromWorker): void {
+  process.send?.(message);
+}
+
+const starts: Record<StartFate, () => void> = {
+  warm: () => {
+    send({ type: 'ready', warmUpMs: { single: 1, largest: 10 } });
+  },
+  refuse: () => {
+    send({ type: 'refused', message: 'the bundle is of cheese' });
+    process.disconnect();
+  },
+  crash: () => process.exit(3),
+  never: () => undefined,
+};
+
+/** The bundle's path is that of a file that says what happens at the start. */
+function load({ bundlePath, heartbeatMs }: LoadOrder): void {
+  setInterval(send, heartbeatMs, { type: 'heartbeat' });
+  const fate = readFileSync(bundlePath, 'utf8');
+  for (const [name, start] of Object.entries(starts)) if (name === fate) start();
+}
+
+async function answer({ pixels }: CaptionItem, batchSize: number): Promise<ItemAnswer> {
+  switch (pixels[0] ?? fates.caption) {
+    case fates.crash:
+      process.kill(process.pid, 'SIGKILL');
+      break;
+    case fates.hang:
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+      break;
+    case fates.fail:
+      return { ok: false, code: 'internal', message: 'a graph failed' };
+    case fates.hold:
+      await released;
+      break;
+    default:
+  }
+  const text = `${pixels[1] ?? 0} by ${process.pid}`;
+  const timing = { encodeMs: batchSize, mixupMs: 1, captionMs: 1, scoreMs: 1 };
+  const candidate = { text, confidence: 0.5, clipScore: 1, logProb: -1, meanLogProb: -1 };
+  return { ok: true, outcome: { candidates: [candidate], concepts: [], timing } };
+}
+
+process.on('message', (message: unknown) => {
+  if (!isMessageToWorker(message)) throw new Error('a message of an unknown kind');
+  if (message.type === 'load') load(message);
+  else {
+    void Promise.all(message.items.map((item) => answer(item, message.items.length))).then((answers) => {
+      send({ type: 'answers', batchId: message.batchId, answers });
+    });
+  }
+});
