@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { CaptionOutcome, ItemAnswer } from '../../src/runtime/messages.js';
+import { notANumber, toyItem, toyPipeline, unencodable } from './toy-graphs.js';
+
+function outcome(answer: ItemAnswer | undefined): CaptionOutcome {
+  assert.ok(answer?.ok === true, JSON.stringify(answer));
+  return answer.outcome;
+}
+
+function texts(answer: ItemAnswer | undefined): string[] {
+  return outcome(answer).candidates.map(({ text }) => text);
+}
+
+describe('captioning', () => {
+  it('gives each image of a batch its own candidates, best first', async () => {
+    const answers = await toyPipeline().captionBatch([toyItem(2), toyItem(3), toyItem(4)]);
+    assert.deepEqual(answers.map(texts), [
+      ['A dog', 'A dogs'],
+      ['A dogs', 'A dog'],
+      ['A dog', 'A dogs'],
+    ]);
+    const [best, second] = outcome(answers[1]).candidates;
+    assert.equal(best?.logProb, -3);
+    assert.equal(best.meanLogProb, -1);
+    assert.equal(best.clipScore, 2.5); // "a dogs" points where odd images do
+    assert.equal(second?.clipScore, 0);
+    assert.ok(best.confidence > second.confidence);
+  });
+
+  it('tells concepts with their scores, and patches only to those who ask', async () => {
+    const [plain, explained] = await toyPipeline().captionBatch([toyItem(2), toyItem(10, { explain: true })]);
+    assert.deepEqual(outcome(plain).concepts, [
+      { word: 'tree', score: 0.75 },
+      { word: 'cat', score: 0.25 },
+    ]);
+    assert.equal(outcome(plain).gridSize, undefined);
+    assert.deepEqual(outcome(explained).gridSize, { rows: 2, columns: 2 });
+    assert.deepEqual(
+      outcome(explained).concepts.map(({ patches }) => patches),
+      [
+        [10, 11, 12, 13],
+        [-10, -11, -12, -13],
+      ],
+    );
+  });
+
+  it('runs detection once for each vocabulary and keeps the images in order', async () => {
+    const { captionBatch, mixupRuns } = toyPipeline();
+    const own = { concepts: ['owl', 'bee', 'fox', 'hen'] };
+    const answers = await captionBatch([toyItem(2), toyItem(3, own), toyItem(4), toyItem(5, own)]);
+    assert.deepEqual(mixupRuns, [2, 2]);
+    assert.deepEqual(
+      answers.map((answer) => outcome(answer).concepts[0]?.word),
+      ['tree', 'hen', 'tree', 'hen'],
+    );
+    assert.deepEqual(
+      answers.map((answer) => texts(answer)[0]),
+      ['A dog', 'A dogs', 'A dog', 'A dogs'],
+    );
+  });
+
+  it('tells no concept that only fills the vocabulary up', async () => {
+    const [answer] = await toyPipeline().captionBatch([toyItem(2, { concepts: ['owl'] })]);
+    assert.deepEqual(outcome(answer).concepts, [{ word: 'owl', score: 0.25 }]);
+  });
+
+  it('gives no sentence twice, and none with an avoided word', async () => {
+    const [many, avoiding] = await toyPipeline().captionBatch([
+      toyItem(2, { candidates: 4, beamSize: 4 }),
+      toyItem(2, { candidates: 4, beamSize: 4, avoidWords: ['dogs'] }),
+    ]);
+    assert.deepEqual(texts(many), ['A dog', 'A dogs']);
+    assert.deepEqual(texts(avoiding), ['A dog']);
+  });
+
+  it('gives as many candidates as were asked for', async () => {
+    const [answer] = await toyPipeline().captionBatch([toyItem(2, { candidates: 1 })]);
+    assert.deepEqual(texts(answer), ['A dog']);
+  });
+
+  it('hands the longest length of each image to the decoder', async () => {
+    const { captionBatch, maxLengths } = toyPipeline();
+    await captionBatch([toyItem(2, { maxLength: 4 }), toyItem(3, { maxLength: 5 })]);
+    assert.deepEqual(maxLengths, [[4, 5]]);
+  });
+
+  it('fails the one image on which a graph fails', async () => {
+    const answers = await toyPipeline().captionBatch([toyItem(2), toyItem(unencodable), toyItem(3)]);
+    assert.deepEqual(texts(answers[0]), ['A dog', 'A dogs']);
+    assert.deepEqual(answers[1], {
+      ok: false,
+      code: 'internal',
+      message: 'the toy encoder cannot encode this',
+    });
+    assert.deepEqual(texts(answers[2]), ['A dogs', 'A dog']);
+  });
+
+  it('fails an image whose scores are no numbers', async () => {
+    const answers = await toyPipeline().captionBatch([toyItem(notANumber), toyItem(2)]);
+    assert.deepEqual(
+      answers.map(({ ok }) => ok),
+      [false, true],
+    );
+  });
+
+  it('refuses what is no image of the bundle, and phrases where words are taken', async () => {
+    const answers = await toyPipeline().captionBatch([
+      { ...toyItem(2), pixels: new Uint8Array(23) },
+      toyItem(2, { avoidWords: ['hot dog'] }),
+      toyItem(2),
+    ]);
+    assert.deepEqual(
+      answers.map((answer) => (answer.ok ? 'ok' : answer.code)),
+      ['internal', 'invalid_option', 'ok'],
+    );
+    assert.deepEqual(await toyPipeline().captionBatch([]), []);
+  });
+
+  it('fails an image for which every sentence has an avoided word', async () => {
+    const [answer] = await toyPipeline().captionBatch([toyItem(2, { avoidWords: ['dog'] })]);
+    assert.deepEqual(answer, { ok: false, code: 'internal', message: 'the search ended without a sentence' });
+  });
+});

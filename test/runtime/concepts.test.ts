@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { createConceptSource } from '../../src/runtime/concepts.js';
+
+/** The bundle knows dog = (1, 0) and cat = (0, 1); the text encoder points up for "one …" and right for all else. */
+function conceptSource(cacheSize = 10) {
+  const embedded: string[] = [];
+  const source = createConceptSource({
+    words: ['dog', 'cat'],
+    embeddings: { data: Float32Array.of(1, 0, 0, 1), count: 2, width: 2 },
+    prompts: ['a photo of a {}', 'one {}'],
+    k: 3,
+    cacheSize,
+    embedTexts: (texts) => {
+      embedded.push(...texts);
+      const data = texts.flatMap((text) => (text.startsWith('one') ? [0, 1] : [1, 0]));
+      return Promise.resolve({ data: Float32Array.from(data), count: texts.length, width: 2 });
+    },
+  });
+  return { source, embedded };
+}
+
+const none = { concepts: [], conceptsMode: 'replace' } as const;
+const replace = (...concepts: string[]) => ({ concepts, conceptsMode: 'replace' }) as const;
+const extend = (...concepts: string[]) => ({ concepts, conceptsMode: 'extend' }) as const;
+
+describe('concepts', () => {
+  it("are the bundle's when the client brings none, filled up with zero rows to what the graph takes", async () => {
+    const { source } = conceptSource();
+    const { words, embeddings } = await source.vocabularyOf(none);
+    assert.deepEqual(words, ['dog', 'cat']);
+    assert.equal(embeddings.count, 3);
+    assert.deepEqual([...embeddings.data], [1, 0, 0, 1, 0, 0]);
+  });
+
+  it("of a client are the mean direction of the bundle's prompts", async () => {
+    const { source, embedded } = conceptSource();
+    const { words, embeddings } = await source.vocabularyOf(replace('Eiffel Tower', 'owl', 'bee'));
+    assert.deepEqual(words, ['Eiffel Tower', 'owl', 'bee']);
+    assert.deepEqual(embedded.slice(0, 2), ['a photo of a eiffel tower', 'one eiffel tower']);
+    for (const value of embeddings.data) assert.ok(Math.abs(value - Math.SQRT1_2) < 1e-6);
+  });
+
+  it("extend the bundle's, each word once", async () => {
+    const { source } = conceptSource();
+    const { words, embeddings } = await source.vocabularyOf(extend('Dog', 'owl', ' OWL '));
+    assert.deepEqual(words, ['dog', 'cat', 'owl']);
+    assert.deepEqual([...embeddings.data.subarray(0, 4)], [1, 0, 0, 1]);
+    assert.equal(embeddings.count, 3);
+  });
+
+  it('are embedded once', async () => {
+    const { source, embedded } = conceptSource();
+    await source.vocabularyOf(replace('owl', 'bee'));
+    await source.vocabularyOf(extend('bee', 'owl', 'fox'));
+    assert.equal(embedded.length, 3 * 2);
+  });
+
+  it('are all there when the cache is smaller than the vocabulary', async () => {
+    const { source } = conceptSource(1);
+    const { embeddings } = await source.vocabularyOf(replace('owl', 'bee', 'fox'));
+    assert.ok(embeddings.data.every((value) => value > 0.7));
+  });
+
+  it('with a replacement pattern in them are taken literally', async () => {
+    const { source, embedded } = conceptSource();
+    await source.vocabularyOf(replace('$& {}'));
+    assert.deepEqual(embedded, ['a photo of a $& {}', 'one $& {}']);
+  });
+
+  it('share a run of the graph exactly when they are the same vocabulary', () => {
+    const { source } = conceptSource();
+    assert.equal(source.keyOf(none), source.keyOf(extend('dog')));
+    assert.equal(source.keyOf(replace('Owl', 'bee')), source.keyOf(replace('owl ', 'bee', 'owl')));
+    assert.notEqual(source.keyOf(replace('owl')), source.keyOf(extend('owl')));
+    assert.notEqual(source.keyOf(replace('owl', 'bee')), source.keyOf(replace('bee', 'owl')));
+    assert.notEqual(source.keyOf(replace('owl bee')), source.keyOf(replace('owl', 'bee')));
+  });
+});
