@@ -76,7 +76,7 @@ const noText: readonly string[] = [];
 const MiB = 1024 * 1024;
 
 /** Every setting of the service; --help and the documentation are made from this table. */
-export const settings = {
+const settings = {
   host: setting({
     name: 'HOST',
     parse: nonEmpty('an address to listen on'),
@@ -223,7 +223,7 @@ export const settings = {
 };
 
 /** Lets each entry of the table keep a type of its own. */
-function setting<T>(entry: Setting<T>): Setting<T> {
+function setting<T>(entry: Omit<Setting<T>, 'default'> & { default: NoInfer<T> }): Setting<T> {
   return entry;
 }
 

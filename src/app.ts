@@ -1,0 +1,77 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import type { Registry } from 'prom-client';
+import type { Config } from './config.js';
+import type { Engine } from './engine/engine.js';
+import { bodiesPlugin } from './http/plugins/bodies.js';
+import { connectionsPlugin } from './http/plugins/connections.js';
+import { metricsPlugin } from './http/plugins/metrics.js';
+import { openApiPlugin } from './http/plugins/openapi.js';
+import { problemsPlugin, sendProblem } from './http/plugins/problems.js';
+import { RequestLog } from './http/request-log.js';
+import { captionRoutes } from './http/routes/captions.js';
+import { modelRoutes } from './http/routes/models.js';
+import { operationRoutes } from './http/routes/operation.js';
+import { createDecoder } from './images/decoder.js';
+
+export interface AppDependencies {
+  readonly config: Config;
+  readonly engine: Engine;
+  readonly logger: FastifyBaseLogger;
+  /** Where this app's figures and its engine's meet. */
+  readonly registry: Registry;
+}
+
+/** Assembles the HTTP side around an engine; it listens nowhere yet. Closing it leaves the engine as it is. */
+export async function buildApp({
+  config,
+  engine,
+  logger,
+  registry,
+}: AppDependencies): Promise<FastifyInstance> {
+  const app = Fastify({
+    loggerInstance: logger,
+    logController: new RequestLog(),
+    bodyLimit: config.maxBodyBytes,
+    trustProxy: config.trustProxy,
+    // Against clients that send a byte a minute; the routes' own time limits are tighter.
+    requestTimeout: config.requestTimeoutMs + 60_000,
+    // A request that arrives on an open connection while the server closes is answered like any other.
+    return503OnClosing: false,
+    genReqId: ({ headers }) => takenOver(headers['x-request-id']) ?? randomUUID(),
+    frameworkErrors: (error, request, reply) => {
+      sendProblem(error, request, reply);
+    },
+    clientErrorHandler: (_error, socket) => {
+      // What arrived is not HTTP, so there is no request to answer with a problem.
+      if (socket.writable)
+        socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
+    },
+  });
+
+  await app.register(problemsPlugin);
+  await app.register(connectionsPlugin, { lingerBytes: 2 * config.maxBodyBytes });
+  await app.register(metricsPlugin, { registry });
+  await app.register(bodiesPlugin);
+  await app.register(openApiPlugin, { version: packageVersion() });
+
+  const { requestTimeoutMs, maxBodyBytes, maxPixels } = config;
+  const captioning = { engine, decoder: createDecoder(config.decoders), maxPixels };
+  await app.register(captionRoutes, { captioning, requestTimeoutMs, maxBodyBytes });
+  await app.register(modelRoutes, { engine });
+  await app.register(operationRoutes, { engine, registry });
+  return app;
+}
+
+function takenOver(id: string | string[] | undefined): string | undefined {
+  return typeof id === 'string' && /^[\w-]{1,64}$/.test(id) ? id : undefined;
+}
+
+/** The version in package.json, which lies two folders above the compiled file. */
+export function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const found = /"version": "([^"]+)"/.exec(text)?.[1];
+  if (found === undefined) throw new Error('package.json has no version');
+  return found;
+}

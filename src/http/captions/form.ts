@@ -1,0 +1,85 @@
+import type { MultipartValue } from '@fastify/multipart';
+import type { FastifyRequest } from 'fastify';
+import { ServiceError } from '../../problem.js';
+import { type Submission, type SubmissionLimits, tooManyImages } from './submission.js';
+
+/** Fields beside images: every option as often as its list allows, and room for mistakes to be named. */
+const maxFields = 200;
+/** Bytes of one field; the longest valid one has 40 characters. */
+const maxFieldBytes = 1024;
+
+/**
+ * Reads a multipart form: files in the field `image`, options in the other fields.
+ *
+ * @throws ServiceError missing_image | too_many_images | malformed_multipart | invalid_option | body_too_large
+ */
+export async function readForm(
+  request: FastifyRequest,
+  { maxBytes, maxImages }: SubmissionLimits,
+): Promise<Submission> {
+  const images: Buffer[] = [];
+  const texts: [string, string][] = [];
+  let bytes = 0;
+  const parts = request.parts({
+    limits: {
+      fileSize: maxBytes,
+      fields: maxFields,
+      fieldSize: maxFieldBytes,
+      parts: maxFields + maxImages + 1,
+    },
+    // Some clients give a part neither a file name nor a type; in the field `image` it is the image all the same.
+    isPartAFile: (field, _type, fileName) => field === 'image' || fileName !== undefined,
+  });
+  try {
+    for await (const part of parts) {
+      if (part.type === 'field') {
+        texts.push([part.fieldname, fieldText(part)]);
+        continue;
+      }
+      if (part.fieldname !== 'image') {
+        throw new ServiceError('missing_image', 'Send each file in the form field "image".');
+      }
+      if (images.length === maxImages) throw tooManyImages(maxImages);
+      const image = await part.toBuffer();
+      bytes += image.length;
+      if (bytes > maxBytes) throw tooLarge(maxBytes);
+      images.push(image);
+    }
+  } catch (error) {
+    throw formProblem(error, maxBytes);
+  }
+  return { images, texts, members: {} };
+}
+
+function fieldText({ fieldname, value, valueTruncated }: MultipartValue): string {
+  if (typeof value !== 'string' || valueTruncated) {
+    throw new ServiceError(
+      'invalid_option',
+      `The form field ${fieldname.slice(0, 40)} must be a short plain text.`,
+    );
+  }
+  return value;
+}
+
+/** The plugin's errors and the parser's as problems; the parser's have no code, and all mean a malformed form. */
+function formProblem(error: unknown, maxBytes: number): ServiceError {
+  if (error instanceof ServiceError) return error;
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'FST_REQ_FILE_TOO_LARGE') return tooLarge(maxBytes);
+  if (code === 'FST_FIELDS_LIMIT' || code === 'FST_PARTS_LIMIT' || code === 'FST_FILES_LIMIT') {
+    return new ServiceError('body_too_large', 'The form has too many parts.');
+  }
+  if (code === 'FST_PROTO_VIOLATION' || code === 'FST_INVALID_JSON_FIELD_ERROR') {
+    return new ServiceError('invalid_option', 'A form field has a name or a type that no option has.');
+  }
+  const problem = new ServiceError(
+    'malformed_multipart',
+    'The form is cut short, or its boundary does not match.',
+  );
+  problem.cause = error;
+  return problem;
+}
+
+function tooLarge(maxBytes: number): ServiceError {
+  return new ServiceError('body_too_large', `The body may have at most ${maxBytes} bytes.`);
+}

@@ -1,0 +1,30 @@
+/** Any JSON. */
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
+export type JsonObject = Readonly<Record<string, Json>>;
+
+/**
+ * Moves every schema with a title into `components.schemas` and leaves a reference: readers see one `CaptionResult`
+ * and generated clients get one type, where route schemas repeat it.
+ */
+export function shareSchemas(document: JsonObject): JsonObject {
+  const schemas = new Map<string, Json>();
+  const paths = share(document['paths'] ?? {}, schemas);
+  const sorted = [...schemas].sort(([a], [b]) => (a < b ? -1 : 1));
+  return { ...document, paths, components: { schemas: Object.fromEntries(sorted) } };
+}
+
+function share(value: Json, schemas: Map<string, Json>): Json {
+  if (Array.isArray(value)) return value.map((entry: Json) => share(entry, schemas));
+  if (!isJsonObject(value)) return value;
+  const { title, ...rest } = Object.fromEntries(
+    Object.entries(value).map(([name, entry]) => [name, share(entry, schemas)]),
+  );
+  if (typeof title !== 'string' || rest['type'] !== 'object')
+    return title === undefined ? rest : { title, ...rest };
+  schemas.set(title, rest);
+  return { $ref: `#/components/schemas/${title}` };
+}
+
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

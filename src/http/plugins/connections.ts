@@ -1,0 +1,51 @@
+import type { FastifyInstance } from 'fastify';
+import fp from 'fastify-plugin';
+
+/** How long the rest of a body is read after the answer was given early. */
+const lingerMs = 30_000;
+
+export interface ConnectionOptions {
+  /** Bytes of a refused body that are still read, so that its client gets to read the answer. */
+  readonly lingerBytes: number;
+}
+
+/**
+ * When connections end.
+ *
+ * A request can be answered before its body has arrived (no place in the queue, too large). Closing at once would
+ * reset the connection, and the client, still sending, would see the reset and not the answer. So the rest is read
+ * and thrown away, within bounds (nginx calls it lingering close).
+ *
+ * Once the server closes, every answer is the last of its connection, so that clients that keep connections open
+ * do not hold it up.
+ */
+export const connectionsPlugin = fp(
+  (app: FastifyInstance, { lingerBytes }: ConnectionOptions, done: () => void) => {
+    let closing = false;
+    app.addHook('preClose', (next) => {
+      closing = true;
+      next();
+    });
+    app.addHook('onSend', async (request, reply) => {
+      const { raw } = request;
+      if (raw.complete) {
+        if (closing) reply.header('connection', 'close');
+        return;
+      }
+      reply.removeHeader('connection');
+      reply.raw.once('finish', () => {
+        if (raw.complete) return;
+        let remaining = lingerBytes;
+        const timer = setTimeout(() => raw.destroy(), lingerMs).unref();
+        raw.once('close', () => {
+          clearTimeout(timer);
+        });
+        raw.on('data', (chunk: Buffer) => {
+          remaining -= chunk.length;
+          if (remaining < 0) raw.destroy();
+        });
+      });
+    });
+    done();
+  },
+);

@@ -1,0 +1,30 @@
+import swagger from '@fastify/swagger';
+import fp from 'fastify-plugin';
+
+export interface OpenApiOptions {
+  readonly version: string;
+}
+
+/** Describes the routes registered after it (`app.swagger()`), from their own schemas. */
+export const openApiPlugin = fp(async (app, { version }: OpenApiOptions) => {
+  await app.register(swagger, {
+    convertConstToEnum: false,
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'pcm-caption',
+        version,
+        summary: 'Captions for images, with a confidence that means something.',
+        description:
+          'Send an image, get a sentence, its confidence, other candidates and what was detected. Nothing is stored, and no image or caption is logged.',
+        license: { name: 'MIT', identifier: 'MIT' },
+      },
+      servers: [{ url: '/', description: 'This service' }],
+      tags: [
+        { name: 'captions', description: 'Images in, sentences out.' },
+        { name: 'models', description: 'What is being served.' },
+        { name: 'operation', description: 'Health and figures, for those who run the service.' },
+      ],
+    },
+  });
+});

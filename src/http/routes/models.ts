@@ -1,0 +1,51 @@
+import type { FastifyInstance } from 'fastify';
+import type { Static } from 'typebox';
+import type { Engine } from '../../engine/engine.js';
+import { type Model, ModelListSchema } from '../schemas/models.js';
+
+export interface ModelRouteOptions {
+  readonly engine: Engine;
+}
+
+export function modelRoutes(app: FastifyInstance, { engine }: ModelRouteOptions, done: () => void): void {
+  const created = Math.floor(Date.now() / 1000);
+
+  app.get('/v1/models', {
+    schema: {
+      operationId: 'listModels',
+      tags: ['models'],
+      summary: 'The model that is being served, with what it can do and how good it is',
+      response: {
+        200: {
+          description: 'A list of one model.',
+          content: { 'application/json': { schema: ModelListSchema } },
+        },
+      },
+    },
+    handler: (): Static<typeof ModelListSchema> => ({ object: 'list', data: [modelOf(engine, created)] }),
+  });
+  done();
+}
+
+function modelOf({ bundle, provider, precision }: Engine, created: number): Model {
+  const { width, height, resize } = bundle.image;
+  return {
+    id: bundle.id,
+    object: 'model',
+    created,
+    owned_by: 'pcm-caption',
+    version: bundle.version,
+    description: bundle.description,
+    licence: bundle.licence,
+    sources: [...bundle.sources],
+    provider,
+    precision,
+    image: { width, height, resize },
+    grid: bundle.grid,
+    maxLength: bundle.decoding.maxLength,
+    beamSize: bundle.decoding.beamSize,
+    conceptCount: bundle.conceptWords.length,
+    calibration: bundle.calibration,
+    quality: bundle.quality,
+  };
+}

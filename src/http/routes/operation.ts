@@ -1,0 +1,95 @@
+import type { FastifyInstance } from 'fastify';
+import type { Registry } from 'prom-client';
+import { Type } from 'typebox';
+import type { Engine } from '../../engine/engine.js';
+import { ServiceError } from '../../problem.js';
+import { openApiDocument } from '../openapi/document.js';
+import { problemResponses } from '../schemas/problem.js';
+
+export interface OperationRouteOptions {
+  readonly engine: Engine;
+  readonly registry: Registry;
+}
+
+/** What those who run the service, and their machines, ask of it. */
+export function operationRoutes(
+  app: FastifyInstance,
+  { engine, registry }: OperationRouteOptions,
+  done: () => void,
+): void {
+  let closing = false;
+  app.addHook('preClose', (next) => {
+    closing = true;
+    next();
+  });
+
+  app.get('/healthz', {
+    schema: {
+      operationId: 'getHealth',
+      tags: ['operation'],
+      summary: 'Whether the process is alive',
+      response: { 200: statusResponse('ok', 'It is.') },
+    },
+    handler: () => ({ status: 'ok' }),
+  });
+
+  app.get('/readyz', {
+    schema: {
+      operationId: 'getReadiness',
+      tags: ['operation'],
+      summary: 'Whether images are taken: once the model is warm and until the service shuts down',
+      response: { 200: statusResponse('ready', 'They are.'), ...problemResponses('not_ready', 'draining') },
+    },
+    handler: () => {
+      if (closing) throw new ServiceError('draining', 'The service finishes what it has begun.');
+      const { readiness } = engine;
+      if (!readiness.ready) throw new ServiceError('not_ready', readiness.reason);
+      return { status: 'ready' };
+    },
+  });
+
+  app.get('/metrics', {
+    schema: {
+      operationId: 'getMetrics',
+      tags: ['operation'],
+      summary: 'Figures for Prometheus',
+      response: {
+        200: {
+          description: 'Prometheus’ text format.',
+          content: { 'text/plain': { schema: Type.String() } },
+        },
+      },
+    },
+    handler: async (_request, reply) => {
+      const text = await registry.metrics();
+      return reply.type(registry.contentType).send(text);
+    },
+  });
+
+  let document: string | undefined;
+  app.get('/openapi.json', {
+    schema: {
+      operationId: 'getOpenApi',
+      tags: ['operation'],
+      summary: 'This document',
+      response: {
+        200: {
+          description: 'OpenAPI 3.1.',
+          content: { 'application/json': { schema: Type.Object({}, { additionalProperties: true }) } },
+        },
+      },
+    },
+    // Already JSON: nothing is left to serialise.
+    serializerCompiler: () => String,
+    handler: async (_request, reply) => {
+      document ??= JSON.stringify(openApiDocument(app));
+      return reply.type('application/json').send(document);
+    },
+  });
+  done();
+}
+
+function statusResponse(status: string, description: string) {
+  const schema = Type.Object({ status: Type.Literal(status) }, { additionalProperties: false });
+  return { description, content: { 'application/json': { schema } } };
+}

@@ -1,0 +1,51 @@
+import { type Static, Type } from 'typebox';
+import { type ProblemCode, problems, ServiceError } from '../../problem.js';
+
+export const problemMediaType = 'application/problem+json';
+
+const ProblemSchema = Type.Object(
+  {
+    type: Type.String({ description: 'A URI for the kind of problem; it names the code.' }),
+    title: Type.String({ description: 'The kind of problem in words.' }),
+    status: Type.Integer({ minimum: 400, maximum: 599 }),
+    detail: Type.String({ description: 'What happened this time.' }),
+    code: Type.String({ description: 'Stable code of the problem, to branch on.' }),
+    requestId: Type.String({ description: 'The `x-request-id` under which the service logged it.' }),
+  },
+  { additionalProperties: false, title: 'Problem', description: 'What went wrong (RFC 9457).' },
+);
+
+export type Problem = Static<typeof ProblemSchema>;
+
+export function problemDocument({ code, detail }: ServiceError, requestId: string): Problem {
+  const { status, title } = problems[code];
+  return { type: `urn:problem-type:${code}`, title, status, detail, code, requestId };
+}
+
+/** Response entries of a route's schema for the problems it may answer, one for each status. */
+export function problemResponses(...codes: ProblemCode[]) {
+  const statuses = new Set(codes.map((code) => problems[code].status));
+  return Object.fromEntries(
+    [...statuses].map((status) => {
+      const list = codes.filter((code) => problems[code].status === status);
+      return [status, responseOf(status, list)];
+    }),
+  );
+}
+
+function responseOf(status: number, codes: readonly ProblemCode[]) {
+  return {
+    description: codes.map((code) => `\`${code}\`: ${problems[code].title}.`).join(' '),
+    ...(status === 503 && { headers: { 'retry-after': Type.Integer({ description: 'Seconds to wait.' }) } }),
+    content: {
+      [problemMediaType]: {
+        schema: ProblemSchema,
+        examples: Object.fromEntries(codes.map((code) => [code, { value: example(code) }])),
+      },
+    },
+  };
+}
+
+function example(code: ProblemCode): Problem {
+  return problemDocument(new ServiceError(code, `${problems[code].title}.`), 'b2f7c0de');
+}

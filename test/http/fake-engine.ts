@@ -1,0 +1,148 @@
+import { setMaxListeners } from 'node:events';
+import type { Engine, Readiness, Reservation, ReserveOptions } from '../../src/engine/engine.js';
+import { ServiceError } from '../../src/problem.js';
+import type { CaptionItem, CaptionOutcome } from '../../src/runtime/messages.js';
+import { exampleManifest } from '../runtime/example-bundle.js';
+
+/** An engine without a model: it names the average colour of the pixels it is given. */
+export interface FakeEngine extends Engine {
+  readiness: Readiness;
+  /** Places there are, and places taken now. */
+  capacity: number;
+  readonly taken: number;
+  /** What was submitted, and the reservations' options, in order. */
+  readonly items: readonly CaptionItem[];
+  readonly reservations: readonly ReserveOptions[];
+  /** Lets submitted items wait until the function returned is called. */
+  hold(): () => void;
+  /** Resolves when so many items wait. */
+  waiting(count: number): Promise<void>;
+  /** Makes the next submission fail. */
+  failWith(error: Error): void;
+  /** Resolves when no place is taken. */
+  idle(): Promise<void>;
+}
+
+export function createFakeEngine(): FakeEngine {
+  const items: CaptionItem[] = [];
+  const reservations: ReserveOptions[] = [];
+  const changes = new EventTarget();
+  setMaxListeners(0, changes);
+  const changed = () => changes.dispatchEvent(new Event('change'));
+  let taken = 0;
+  let waiting = 0;
+  let held = false;
+  let failure: Error | undefined;
+
+  async function until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      await new Promise((resolve) => {
+        changes.addEventListener('change', resolve, { once: true });
+      });
+    }
+  }
+
+  return {
+    bundle: {
+      ...exampleManifest,
+      image: { width: 16, height: 16, resize: 'stretch', kernel: 'cubic' },
+      decoding: { ...exampleManifest.decoding, maxLength: 20 },
+      conceptWords: ['dog', 'cat', 'tree'],
+    },
+    provider: 'cpu',
+    precision: 'w8',
+    readiness: { ready: true },
+    capacity: 64,
+    get taken() {
+      return taken;
+    },
+    items,
+    reservations,
+    hold() {
+      held = true;
+      return () => {
+        held = false;
+        changed();
+      };
+    },
+    waiting: (count) => until(() => waiting === count),
+    failWith(error) {
+      failure = error;
+    },
+    idle: () => until(() => taken === 0),
+    reserve(images, options): Reservation {
+      if (!this.readiness.ready) throw new ServiceError('not_ready', this.readiness.reason);
+      if (taken + images > this.capacity) throw new ServiceError('queue_full', 'The queue is full.', 7);
+      reservations.push(options);
+      let places = images;
+      taken += images;
+      const free = (count: number) => {
+        places -= count;
+        taken -= count;
+        changed();
+      };
+      return {
+        async submit(item) {
+          items.push(item);
+          waiting++;
+          changed();
+          await Promise.race([until(() => !held), aborted(options.signal)]);
+          waiting--;
+          if (places > 0) free(1);
+          const error = failure;
+          failure = undefined;
+          if (error !== undefined) throw error;
+          return { outcome: outcomeOf(item), queueMs: 1.25 };
+        },
+        release() {
+          free(places);
+        },
+      };
+    },
+    drain: () => Promise.resolve(),
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => {
+      reject(new ServiceError('deadline_exceeded', 'gone'));
+    });
+  });
+}
+
+function outcomeOf({ pixels, options }: CaptionItem): CaptionOutcome {
+  const captions = [
+    'best',
+    'second',
+    'third',
+    'fourth',
+    'fifth',
+    'sixth',
+    'seventh',
+    'eighth',
+    'ninth',
+    'tenth',
+  ];
+  return {
+    candidates: captions.slice(0, options.candidates).map((rank, index) => ({
+      text: `A ${averageColour(pixels)} picture, ${rank} of all`,
+      confidence: 0.75 - index / 20,
+      clipScore: 0.8,
+      logProb: -6.1234567891,
+      meanLogProb: -0.75,
+    })),
+    concepts: [{ word: 'dog', score: 0.9, ...(options.explain && { patches: [0.1, 0.2, 0.3, 0.4] }) }],
+    ...(options.explain && { gridSize: { rows: 2, columns: 2 } }),
+    timing: { encodeMs: 2, mixupMs: 1, captionMs: 3, scoreMs: 0.5 },
+  };
+}
+
+function averageColour(pixels: Uint8Array): string {
+  const sums = [0, 0, 0];
+  pixels.forEach((value, index) => {
+    sums[index % 3] = (sums[index % 3] ?? 0) + value;
+  });
+  const strongest = sums.indexOf(Math.max(...sums));
+  return ['red', 'green', 'blue'][strongest] ?? 'grey';
+}
