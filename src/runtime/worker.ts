@@ -14,7 +14,9 @@ let pipeline: LoadedPipeline | undefined;
 let work = Promise.resolve();
 
 function send(message: MessageFromWorker): void {
-  process.send?.(message);
+  process.send?.(message, undefined, undefined, (error) => {
+    if (error !== null) process.exit(); // the parent has gone, and `disconnect` is about to say so
+  });
 }
 
 async function load(order: LoadOrder): Promise<void> {

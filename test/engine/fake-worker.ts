@@ -19,7 +19,9 @@ const released = once(process, 'SIGUSR2');
 process.on('disconnect', () => process.exit());
 
 function send(message: MessageFromWorker): void {
-  process.send?.(message);
+  process.send?.(message, undefined, undefined, (error) => {
+    if (error !== null) process.exit();
+  });
 }
 
 const starts: Record<StartFate, () => void> = {

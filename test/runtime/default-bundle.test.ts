@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { verifyFiles } from '../../src/runtime/bundle.js';
+import type { BundleManifest } from '../../src/runtime/bundle-manifest.js';
+import { genderedWords } from '../../src/runtime/gendered-words.js';
+import { type LoadedPipeline, loadPipeline } from '../../src/runtime/load.js';
+import type { CaptionItem, CaptionOptions, CaptionOutcome } from '../../src/runtime/messages.js';
+import { choosePrecision } from '../../src/runtime/sessions.js';
+import { createTextTokenizer } from '../../src/runtime/text-tokenizer.js';
+import { defaultBundle, itemOf, loadOrder, readDefaultManifest } from './default-bundle.js';
+import { photoPixels } from './photos.js';
+
+describe('the embedded bundle', () => {
+  let manifest: BundleManifest;
+  let pipeline: LoadedPipeline;
+  let photos: Uint8Array[];
+
+  before(async () => {
+    manifest = await readDefaultManifest();
+    pipeline = await loadPipeline(loadOrder(choosePrecision(manifest, 'cpu')));
+    photos = await photoPixels(12, manifest.image);
+  });
+
+  async function captionAll(items: readonly CaptionItem[]): Promise<CaptionOutcome[]> {
+    return (await pipeline.captionBatch(items)).map((answer) => {
+      assert.ok(answer.ok, JSON.stringify(answer));
+      return answer.outcome;
+    });
+  }
+
+  async function captionFirst(options: Partial<CaptionOptions>): Promise<CaptionOutcome> {
+    const [outcome] = await captionAll(photos.slice(0, 1).map((pixels) => itemOf(pixels, manifest, options)));
+    assert.ok(outcome);
+    return outcome;
+  }
+
+  function wordsOf({ candidates }: CaptionOutcome): string[] {
+    return candidates.flatMap(({ text }) => text.toLowerCase().split(' '));
+  }
+
+  it('is what its manifest says', async () => {
+    await verifyFiles(defaultBundle, manifest);
+  });
+
+  it('tokenizes as the library with which its text encoder was trained', async () => {
+    const { file, maxTokens } = manifest.tokenizer;
+    const tokenize = createTextTokenizer(file, await readFile(join(defaultBundle, file), 'utf8'), maxTokens);
+    const ids = (text: string) => Array.from(tokenize([text]).inputIds, Number);
+    // From the Python package `tokenizers` with the same file.
+    assert.deepEqual(
+      ids('a man riding a wave on top of a surfboard'),
+      [101, 1037, 2158, 5559, 1037, 4400, 2006, 2327, 1997, 1037, 14175, 6277, 102],
+    );
+    assert.deepEqual(ids('a photo of a café'), [101, 1037, 6302, 1997, 1037, 7668, 102]);
+    assert.deepEqual(
+      ids("two dogs' snow-covered tennis-playing"),
+      [101, 2048, 6077, 1005, 4586, 1011, 3139, 5093, 1011, 2652, 102],
+    );
+    assert.deepEqual(
+      ids('Ünïcode 東京 and emoji 🐶!'),
+      [101, 27260, 1879, 1755, 1998, 7861, 29147, 2072, 100, 999, 102],
+    );
+    assert.deepEqual(ids(''), [101, 102]);
+    assert.equal(ids('zebra '.repeat(80)).length, maxTokens);
+  });
+
+  it('gives a photo the same captions alone and in batches, whoever shares them', async () => {
+    const items = photos.map((pixels, index) =>
+      // Neighbours with other vocabularies and lengths are neighbours still.
+      itemOf(pixels, manifest, index % 4 === 3 ? { concepts: ['dog', 'car', 'beach', 'tree', 'ball'] } : {}),
+    );
+    const alone: CaptionOutcome[] = [];
+    for (const item of items) alone.push(...(await captionAll([item])));
+    for (const size of [2, 5, 12]) {
+      for (let start = 0; start < items.length; start += size) {
+        const batch = await captionAll(items.slice(start, start + size));
+        for (const [index, { candidates, concepts }] of batch.entries()) {
+          const expected = alone[start + index];
+          assert.ok(expected);
+          assert.deepEqual(
+            candidates.map(({ text }) => text),
+            expected.candidates.map(({ text }) => text),
+          );
+          assert.deepEqual(
+            concepts.map(({ word }) => word),
+            expected.concepts.map(({ word }) => word),
+          );
+          for (const [rank, { logProb, confidence, clipScore }] of candidates.entries()) {
+            const other = expected.candidates[rank];
+            assert.ok(other);
+            assert.ok(Math.abs(logProb - other.logProb) <= 1e-3);
+            assert.ok(Math.abs(confidence - other.confidence) <= 1e-3);
+            assert.ok(Math.abs(clipScore - other.clipScore) <= 1e-3);
+          }
+        }
+      }
+    }
+  });
+
+  it('answers in the ranges of the API', async () => {
+    for (const { candidates, concepts } of await captionAll(
+      photos.map((pixels) => itemOf(pixels, manifest)),
+    )) {
+      assert.ok(candidates.length >= 1);
+      for (const { text, confidence, clipScore, logProb, meanLogProb } of candidates) {
+        assert.match(text, /^[A-Z0-9][^.]*$/);
+        assert.ok(text.split(' ').length <= manifest.decoding.maxLength);
+        assert.ok(confidence >= 0 && confidence <= 1);
+        assert.ok(clipScore >= 0 && clipScore <= 2.5);
+        assert.ok(logProb <= meanLogProb && meanLogProb <= 0);
+      }
+      assert.equal(concepts.length, manifest.concepts.k);
+      const scores = concepts.map(({ score }) => score);
+      assert.deepEqual(
+        scores,
+        scores.toSorted((a, b) => b - a),
+      );
+      assert.ok(scores.reduce((sum, score) => sum + score, 0) <= 1 + 1e-5);
+    }
+  });
+
+  it('never writes an avoided word', async () => {
+    const plain = await captionFirst({});
+    const avoided = new Set(wordsOf(plain).filter((word) => word !== 'a' && word !== 'the'));
+    assert.ok(avoided.size > 0);
+    const avoiding = await captionFirst({ avoidWords: [...avoided] });
+    for (const word of wordsOf(avoiding)) assert.ok(!avoided.has(word), word);
+  });
+
+  it('names no gender when it should not', async () => {
+    const items = photos.map((pixels) => itemOf(pixels, manifest, { genderNeutral: true }));
+    const gendered = new Set<string>(genderedWords);
+    for (const word of (await captionAll(items)).flatMap(wordsOf)) assert.ok(!gendered.has(word), word);
+  });
+
+  it('keeps to the length that was asked for', async () => {
+    const { candidates } = await captionFirst({ maxLength: 4 });
+    for (const { text } of candidates) assert.ok(text.split(' ').length <= 4);
+  });
+
+  it("detects a client's own concepts, few or many, alone or with the bundle's", async () => {
+    const few = await captionFirst({ concepts: ['astronaut', 'Eiffel Tower'] });
+    assert.deepEqual(new Set(few.concepts.map(({ word }) => word)), new Set(['astronaut', 'Eiffel Tower']));
+    const many = Array.from({ length: 100 }, (_, index) => `thing number ${index}`);
+    for (const { word } of (await captionFirst({ concepts: many })).concepts) assert.ok(many.includes(word));
+    const extended = await captionFirst({ concepts: many, conceptsMode: 'extend' });
+    assert.equal(extended.concepts.length, manifest.concepts.k);
+  });
+
+  it('explains its concepts patch by patch', async () => {
+    const { concepts, gridSize } = await captionFirst({ explain: true });
+    assert.deepEqual(gridSize, manifest.grid);
+    for (const { patches } of concepts) {
+      assert.equal(patches?.length, manifest.grid.rows * manifest.grid.columns);
+      assert.ok(patches.every((cosine) => Math.abs(cosine) <= 1 + 1e-5));
+    }
+  });
+
+  it('gives as many candidates as beams allow', async () => {
+    const { candidates } = await captionFirst({ beamSize: 10, candidates: 10 });
+    assert.ok(candidates.length > 3 && candidates.length <= 10);
+    assert.equal(new Set(candidates.map(({ text }) => text)).size, candidates.length);
+  });
+});

@@ -1,0 +1,46 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
+
+/** Photos of the development data, beside the repository; an own clone may lack them, CI may not. */
+const dataFolder = fileURLToPath(new URL('../../../../shared/data/', import.meta.url));
+
+/**
+ * The first photos of the validation split, as pixels [height, width, 3]. Without the data, pictures drawn here take
+ * their place: what is tested with them must hold for any image.
+ */
+export async function photoPixels(
+  count: number,
+  size: { width: number; height: number },
+): Promise<Uint8Array[]> {
+  const index = join(dataFolder, 'captions.jsonl');
+  if (!existsSync(index)) {
+    if (process.env['CI'] === 'true') throw new Error(`CI needs the photos of ${dataFolder}`);
+    return Promise.all(Array.from({ length: count }, (_, number) => drawing(number, size)));
+  }
+  const names = readFileSync(index, 'utf8')
+    .split('\n')
+    .filter((line) => line.includes('"split": "val"'))
+    .slice(0, count)
+    .map((line) => /"image": "([^"]+)"/.exec(line)?.[1] ?? '');
+  return Promise.all(names.map((name) => toPixels(readFileSync(join(dataFolder, 'images', name)), size)));
+}
+
+/** Coloured discs on a coloured ground. */
+function drawing(number: number, size: { width: number; height: number }): Promise<Uint8Array> {
+  const hue = (number * 47) % 360;
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64">
+    <rect width="64" height="64" fill="hsl(${hue},60%,70%)"/>
+    <circle cx="${10 + ((number * 13) % 40)}" cy="40" r="${6 + (number % 9)}" fill="hsl(${hue + 180},80%,40%)"/>
+  </svg>`;
+  return toPixels(Buffer.from(svg), size);
+}
+
+async function toPixels(
+  file: Buffer,
+  { width, height }: { width: number; height: number },
+): Promise<Uint8Array> {
+  const image = sharp(file).resize(width, height, { fit: 'fill', kernel: 'cubic' });
+  return new Uint8Array(await image.flatten().toColourspace('srgb').raw().toBuffer());
+}
