@@ -29,7 +29,12 @@ def clip_weights(cosine: Tensor, alpha: float) -> Tensor:
 
 
 def caption_loss(
-    logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.1, focal: str = "none", gamma: float = 2.0
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    smoothing: float = 0.1,
+    focal: str = "none",
+    gamma: float = 2.0,
 ) -> Tensor:
     """Loss of S sentences: `logits` [S, T, V], `targets` [S, T] (negative: padding), `weights` [S] → scalar.
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig
+from .dropout import Dropout, dropout
 from .mixup import Concepts, concept_features, cosine_of_patches, detect_concepts, salient_patches
 
 MASKED = -10000.0
@@ -52,7 +53,7 @@ class Attention(nn.Module):
         self.self = nn.ModuleDict({name: nn.Linear(d, d) for name in ("query", "key", "value")})
         self.output = nn.ModuleDict({"dense": nn.Linear(d, d), "LayerNorm": nn.LayerNorm(d, eps=1e-12)})
         self.attention_dropout = config.attention_dropout
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, T, d] → [B, heads, T, d / heads]"""
@@ -68,7 +69,7 @@ class Attention(nn.Module):
         logits = query @ keys.transpose(-1, -2) / math.sqrt(query.shape[-1])
         if mask is not None:
             logits = logits + mask
-        weights = F.dropout(F.softmax(logits, dim=-1), self.attention_dropout, self.training)
+        weights = dropout(F.softmax(logits, dim=-1), self.attention_dropout, self.training)
         context = (weights @ values).transpose(1, 2).flatten(2)
         return self.output["LayerNorm"](self.dropout(self.output["dense"](context)) + x)
 
@@ -81,7 +82,7 @@ class FeedForward(nn.Module):
         d = config.width
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(d, config.ffn)})
         self.output = nn.ModuleDict({"dense": nn.Linear(config.ffn, d), "LayerNorm": nn.LayerNorm(d, eps=1e-12)})
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(F.relu(self.intermediate["dense"](x)))
@@ -127,7 +128,7 @@ class VisualEmbed(nn.Module):
         nn.init.trunc_normal_(self.embeddings_pos, std=0.02, a=-2.0, b=2.0)
         self.embeddings_token_type = nn.Embedding(2, d)
         self.embeddings_norm = nn.LayerNorm(d, eps=1e-5)
-        self.dropout = nn.Dropout(config.embedding_dropout)
+        self.dropout = Dropout(config.embedding_dropout)
         if own_projection:
             # CLIP's final LayerNorm and projection, frozen: they make local embeddings of grid features.
             self.ln_post = nn.LayerNorm(config.grid_width, eps=1e-5).requires_grad_(False)
@@ -204,7 +205,7 @@ class TokenEmbed(nn.Module):
         self.embeddings = nn.Embedding(config.vocabulary, config.width)
         self.embeddings_pos = SinusoidPosition(config.width)
         self.embeddings_norm = nn.LayerNorm(config.width, eps=1e-5)
-        self.dropout = nn.Dropout(config.token_dropout)
+        self.dropout = Dropout(config.token_dropout)
 
     def forward(self, tokens: Tensor, start: int | Tensor = 0) -> Tensor:
         """`tokens` [B, T], the first of them at position `start`  # [B, T, d]"""
@@ -226,7 +227,7 @@ class Decoder(nn.Module):
 class Predictor(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(config.output_dropout)
+        self.dropout = Dropout(config.output_dropout)
         self.logits = nn.Linear(config.width, config.vocabulary)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -259,7 +260,12 @@ class PCMNet(nn.Module):
         return self.predictor(x)
 
     def step(
-        self, tokens: Tensor, position: int | Tensor, past: Sequence[KeysValues] | None, cross: Sequence[KeysValues], cross_mask: Tensor
+        self,
+        tokens: Tensor,
+        position: int | Tensor,
+        past: Sequence[KeysValues] | None,
+        cross: Sequence[KeysValues],
+        cross_mask: Tensor,
     ) -> tuple[Tensor, list[KeysValues]]:
         """One token of every beam: `tokens` [B·K, 1] at `position`, the caches of what came before [B·K, heads, t, 64]
         (None at the start), keys and values of the memory [B, heads, M, 64], additive mask [B, 1, 1, M]

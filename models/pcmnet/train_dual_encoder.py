@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -60,7 +59,9 @@ def new_dual_encoder(config: Config, width: int, sentence: int = 384) -> DualEnc
     return DualEncoder(width, head.embedding, sentence, head.hidden, head.dropout)
 
 
-def train_head(config: Config, pooled: Tensor, bank: CaptionBank, dev_pooled: Tensor, dev_bank: CaptionBank, log: Log) -> DualEncoder:
+def train_head(
+    config: Config, pooled: Tensor, bank: CaptionBank, dev_pooled: Tensor, dev_bank: CaptionBank, log: Log
+) -> DualEncoder:
     """`pooled` [P, D] of the bank's photos → a trained dual encoder. About a minute, so it has no checkpoint."""
     settings: HeadConfig = config.head
     torch.manual_seed(config.seed)
@@ -123,32 +124,16 @@ def random_crops(pixels: Tensor, side: int, min_area: float, rng: np.random.Gene
     return out.permute(0, 2, 3, 1)
 
 
-class ImageMemory:
-    """Embeddings of the latest photos, oldest replaced first."""
+def tower_loss(scale: Tensor, images: Tensor, texts: Tensor, other_texts: Tensor) -> Tensor:
+    """InfoNCE both ways: images against these and other captions, captions against these images.
 
-    def __init__(self, size: int, embedding: int) -> None:
-        self.embeddings = torch.zeros(size, embedding)
-        self.photos = torch.full((size,), -1)
-        self.next = 0
-
-    def push(self, embeddings: Tensor, photos: Tensor) -> None:
-        places = (self.next + torch.arange(len(photos))) % len(self.photos)
-        self.embeddings[places] = embeddings.detach()
-        self.photos[places] = photos
-        self.next = int(places[-1] + 1) % len(self.photos)
-
-
-def tower_loss(
-    encoder: DualEncoder, images: Tensor, texts: Tensor, other_texts: Tensor, memory: ImageMemory, photos: Tensor
-) -> Tensor:
-    """InfoNCE both ways: images against these and other captions, captions against these and remembered photos."""
-    scale = encoder.log_scale.exp()
+    No memory of earlier images: fresh embeddings would run ahead of remembered ones in one common direction, and captions
+    that point that way become everybody's neighbours (image→text R@1 fell from 0.41 to 0.28 within 72 steps).
+    """
     target = torch.arange(len(images))
-    image_to_text = torch.cat([images @ texts.T, images @ other_texts.T], 1)
-    unusable = (memory.photos[None] == photos[:, None]) | (memory.photos < 0)[None]  # [B, memory]
-    remembered = (texts @ memory.embeddings.T).masked_fill(unusable, -1e4)
-    text_to_image = torch.cat([texts @ images.T, remembered], 1)
-    return (F.cross_entropy(scale * image_to_text, target) + F.cross_entropy(scale * text_to_image, target)) / 2
+    similarity = images @ texts.T
+    image_to_text = torch.cat([similarity, images @ other_texts.T], 1)
+    return (F.cross_entropy(scale * image_to_text, target) + F.cross_entropy(scale * similarity.T, target)) / 2
 
 
 def train_tower(
@@ -176,7 +161,6 @@ def train_tower(
     heads = [*encoder.parameters(), *word_head.parameters()]
     rates = [settings.learning_rate, settings.head_learning_rate]
     optimizer = torch.optim.AdamW([{"params": trained}, {"params": heads}], weight_decay=settings.weight_decay)
-    memory = ImageMemory(settings.image_memory, config.head.embedding)
     rows = np.array([photo.row for photo in photos])
     per_epoch = len(photos) // settings.batch_size
     steps = per_epoch * settings.epochs
@@ -184,32 +168,32 @@ def train_tower(
     if state := checkpoint.load():
         modules.load_state_dict(state["modules"])
         optimizer.load_state_dict(state["optimizer"])
-        memory.embeddings, memory.photos, memory.next = state["memory"]
         start = state["step"]
     for step in range(start, steps):
         modules.train()
         epoch, place = divmod(step, per_epoch)
         order = epoch_order(range(len(photos)), config.seed, epoch)
-        indices = np.sort(order[place * settings.batch_size : (place + 1) * settings.batch_size])
+        chosen = order[place * settings.batch_size : (place + 1) * settings.batch_size]
         rng = seed_step(config.seed, step)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * cosine(step, steps, settings.warmup_steps)
-        crops = random_crops(torch.from_numpy(pixels[rows[indices]]), settings.crop_side, settings.min_crop_area, rng)
-        grid = tower(crops)
-        images = encoder.embed_image(grid)
-        texts = encoder.embed_text(bank.draw(indices, rng))
-        others = encoder.embed_text(bank.draw_others(indices, settings.text_negatives, rng))
-        ids = torch.from_numpy(indices)
-        contrastive = tower_loss(encoder, images, texts, others, memory, ids)
-        word = F.binary_cross_entropy_with_logits(word_head(grid.mean(1)), words[ids])
-        loss = contrastive + settings.word_loss * word
         optimizer.zero_grad()
-        loss.backward()
+        for micro in batches(chosen.tolist(), settings.micro_batch):
+            indices = np.asarray(micro)
+            ids = torch.from_numpy(indices)
+            crops = random_crops(torch.from_numpy(pixels[rows[indices]]), settings.crop_side, settings.min_crop_area, rng)
+            pooled = tower(crops).mean(1, keepdim=True)
+            images = encoder.embed_image(pooled)
+            texts = encoder.embed_text(bank.draw(indices, rng))
+            others = encoder.embed_text(bank.draw_others(indices, settings.text_negatives, rng))
+            contrastive = tower_loss(encoder.log_scale.exp(), images, texts, others)
+            word = F.binary_cross_entropy_with_logits(word_head(pooled[:, 0]), words[ids])
+            loss = contrastive + settings.word_loss * word
+            (loss * len(micro) / len(chosen)).backward()
         nn.utils.clip_grad_norm_(modules.parameters(), 5.0)
         optimizer.step()
         with torch.no_grad():
             encoder.log_scale.clamp_(max=math.log(100))
-        memory.push(images, ids)
         done = step + 1
         if done % 20 == 0:
             log.write(stage="tower", step=done, of=steps, contrastive=contrastive.item(), words=word.item())
@@ -217,14 +201,7 @@ def train_tower(
             dev_rows = np.array([photo.row for photo in dev_bank.photos])
             log.write(stage="tower", epoch=done // per_epoch, **evaluate(encoder, pool(tower, pixels, dev_rows), dev_bank))
         if done % save_every == 0 or done == steps:
-            checkpoint.save(
-                {
-                    "modules": modules.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "memory": (memory.embeddings, memory.photos, memory.next),
-                    "step": done,
-                }
-            )
+            checkpoint.save({"modules": modules.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
 
 
 @torch.inference_mode()

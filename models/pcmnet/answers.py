@@ -1,0 +1,96 @@
+"""What the service answers for a photo, from a bundle's graphs: the caption and the features of its confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from .bundle import read_rows
+from .onnx_pipeline import OnnxPipeline
+
+
+@dataclass(frozen=True)
+class Answer:
+    caption: str
+    """Lower case."""
+    features: dict[str, float]
+    """Named as in the bundle's calibration."""
+    concepts: list[int]
+    """Rows of the concept vocabulary, most certain first."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    answers: list[Answer]
+    image_embeddings: NDArray[np.float32]
+    """[P, E]"""
+    familiarity: NDArray[np.float32]
+    """[P]"""
+
+
+class Answering:
+    """A bundle in one precision, answering as the service's pipeline does: decode, re-rank by cosine, take the best."""
+
+    def __init__(self, folder: Path, precision: str, rerank_weight: float | None = None) -> None:
+        self.pipeline = OnnxPipeline(folder, precision)
+        manifest = self.pipeline.manifest
+        self.tokenizer = Tokenizer.from_file(str(folder / manifest["tokenizer"]["file"]))
+        self.tokenizer.no_padding()
+        self.centroids = read_rows(
+            folder / manifest["calibration"]["imageCentroids"]["file"], manifest["dimensions"]["embedding"]
+        )
+        self.rerank_weight = manifest["decoding"]["rerankWeight"] if rerank_weight is None else rerank_weight
+
+    def embed(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
+        """Unit vectors  # [T, E]"""
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        out: NDArray[np.float32] | None = None
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            embedded = self.pipeline.embed_texts([ids[i] for i in chosen])
+            if out is None:
+                out = np.empty((len(ids), embedded.shape[1]), np.float32)
+            out[chosen] = embedded
+        if out is None:
+            raise ValueError("no texts to embed")
+        return out
+
+    def answer(self, pixels: NDArray[np.uint8], batch_size: int = 8) -> Answers:
+        """Photos [P, H, W, 3] → an answer each."""
+        answers: list[Answer] = []
+        embeddings: list[NDArray[np.float32]] = []
+        for start in range(0, len(pixels), batch_size):
+            encoded = self.pipeline.encode(np.ascontiguousarray(pixels[start : start + batch_size]))
+            decoded = self.pipeline.decode(encoded)
+            images = encoded["image_embedding"]
+            embeddings.append(images)
+            words = [[self.pipeline.vocabulary.decode(beam) for beam in beams] for beams in decoded["tokens"].tolist()]
+            texts = self.embed([" ".join(beam) for beams in words for beam in beams]).reshape(*decoded["log_probs"].shape, -1)
+            cosines = np.einsum("be,bke->bk", images, texts)
+            means = decoded["log_probs"] / decoded["lengths"]
+            ranks = means + self.rerank_weight * cosines
+            for row in range(len(images)):
+                best = int(ranks[row].argmax())
+                answers.append(
+                    Answer(
+                        " ".join(words[row][best]),
+                        {
+                            "cosine": float(cosines[row, best]),
+                            "meanLogProb": float(means[row, best]),
+                            "logProb": float(decoded["log_probs"][row, best]),
+                            "length": float(decoded["lengths"][row, best]),
+                            "familiarity": float((images[row] @ self.centroids.T).max()),
+                            "conceptScore": float(encoded["concept_scores"][row, 0]),
+                            "candidateMargin": 0.0,
+                        },
+                        encoded["concept_ids"][row].tolist(),
+                    )
+                )
+        familiarity = np.array([answer.features["familiarity"] for answer in answers], np.float32)
+        return Answers(answers, np.concatenate(embeddings), familiarity)

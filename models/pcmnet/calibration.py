@@ -1,0 +1,117 @@
+"""Calibration of `confidence` and `matchProbability`: logistic functions of named features, and how far they err."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocoevalcap.cider.cider_scorer import CiderScorer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from .bundle import Logistic
+from .metrics import tokenized
+
+Numbers = NDArray[np.float64]
+CONFIDENCE_FEATURES = ("cosine", "meanLogProb", "length", "familiarity", "conceptScore")
+MATCH_FEATURES = ("cosine", "familiarity")
+BINS = 10
+HUMAN_PERCENTILE = 25
+
+
+def agreements(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[Numbers, Numbers]:
+    """CIDEr-D of each photo's caption, and of each of its five human captions against the other four.
+
+    Document frequencies are those of all references. The mean over five leave-outs of a caption's CIDEr-D against four
+    references is its CIDEr-D against all five, as every reference counts four times. → [P], [P, 5]
+    """
+    ours = tokenized([[caption] for caption in candidates])
+    theirs = tokenized(references)
+    frequencies = CiderScorer()
+    for i in range(len(references)):
+        frequencies += (None, theirs[i])
+    frequencies.compute_doc_freq()
+
+    def scores(pairs: Sequence[tuple[str, list[str]]]) -> Numbers:
+        scorer = CiderScorer()
+        scorer.document_frequency = frequencies.document_frequency
+        for hypothesis, others in pairs:
+            scorer += (hypothesis, others)
+        return np.asarray(scorer.compute_cider())
+
+    machine = scores([(ours[i][0], theirs[i]) for i in range(len(references))])
+    human = [
+        scores([(theirs[i][left], theirs[i][:left] + theirs[i][left + 1 :]) for i in range(len(references))])
+        for left in range(len(references[0]))
+    ]
+    return machine, np.stack(human, 1)
+
+
+def labels(machine: Numbers, human: Numbers) -> tuple[NDArray[np.bool_], float]:
+    """1 where a caption agrees with people as well as three quarters of human captions do, and that threshold Q."""
+    threshold = float(np.percentile(human, HUMAN_PERCENTILE))
+    return machine >= threshold, threshold
+
+
+def fit(names: Sequence[str], features: Numbers, label: NDArray[np.bool_], weights: Numbers | None = None) -> Logistic:
+    """Logistic regression on standardised features [X, F]."""
+    mean, scale = features.mean(0), features.std(0) + 1e-9
+    model = LogisticRegression(C=1.0, max_iter=1000).fit((features - mean) / scale, label, weights)
+    return Logistic(
+        tuple(names), tuple(mean.tolist()), tuple(scale.tolist()), tuple(model.coef_[0].tolist()), float(model.intercept_[0]), {}
+    )
+
+
+def probabilities(logistic: Logistic, features: Numbers) -> Numbers:
+    standard = (features - np.array(logistic.mean)) / np.array(logistic.scale)
+    return 1 / (1 + np.exp(-(logistic.intercept + standard @ np.array(logistic.coefficients))))
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Equal-mass bins."""
+
+    predicted: Numbers
+    observed: Numbers
+    error: float
+    """Expected calibration error."""
+
+
+def reliability(predicted: Numbers, label: NDArray[np.bool_], bins: int = BINS) -> Reliability:
+    groups = np.array_split(np.argsort(predicted, kind="stable"), bins)
+    means = np.array([predicted[group].mean() for group in groups])
+    shares = np.array([label[group].mean() for group in groups])
+    mass = np.array([len(group) for group in groups]) / len(predicted)
+    return Reliability(means, shares, float((np.abs(means - shares) * mass).sum()))
+
+
+def auroc_interval(predicted: Numbers, label: NDArray[np.bool_], draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
+    """AUROC and its 95 % interval by bootstrap."""
+    rng = np.random.default_rng(seed)
+    values: list[float] = []
+    while len(values) < draws:
+        chosen = rng.integers(0, len(label), len(label))
+        if label[chosen].any() and not label[chosen].all():
+            values.append(float(roc_auc_score(label[chosen], predicted[chosen])))
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(roc_auc_score(label, predicted)), float(low), float(high)
+
+
+def cross_fitted(
+    names: Sequence[str],
+    features: Numbers,
+    label: NDArray[np.bool_],
+    folds: NDArray[np.int64],
+    negatives: Numbers | None = None,
+) -> Numbers:
+    """Probability of each row by a function fitted on the rows of the other folds, and on `negatives`  # [X]"""
+    out = np.empty(len(label))
+    for fold in np.unique(folds):
+        held = folds == fold
+        x, y = features[~held], label[~held]
+        if negatives is not None:
+            x, y = np.concatenate([x, negatives]), np.concatenate([y, np.zeros(len(negatives), bool)])
+        out[held] = probabilities(fit(names, x, y), features[held])
+    return out

@@ -1,0 +1,66 @@
+"""`pcmnet`: from captioned photos to a bundle that the service runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from .config import read_config
+from .embedded import evaluate_bundle, export_embedded
+from .stages import STAGES
+from .workspace import Workspace
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pcmnet", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("config", type=Path, help="a configuration, such as configs/embedded.toml")
+        sub.add_argument("--data", type=Path, required=True, help="folder with images/, captions.jsonl and text.txt.gz")
+        sub.add_argument("--run", type=Path, required=True, help="folder of this run's features, checkpoints and logs")
+        return sub
+
+    features = command("features", "compute the grid features of all photos, and keep them in the run's folder")
+    features.add_argument("--tuned", action="store_true", help="with the fine-tuned tower, photos mirrored too")
+
+    train = command("train", "train one stage, or all that are missing, going on from their checkpoints")
+    train.add_argument("--stage", choices=[*STAGES, "all"], default="all")
+
+    export = command("export", "write the bundle, compare its graphs with PyTorch and calibrate its confidence")
+    export.add_argument("--out", type=Path, required=True, help="folder of the bundle, such as models/default")
+
+    evaluate = command("evaluate", "caption the validation photos and print the metrics")
+    source = evaluate.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bundle", type=Path, help="through a bundle's graphs")
+    source.add_argument("--url", help="through a running service, such as http://127.0.0.1:8080")
+    evaluate.add_argument("--precision", default="w8")
+    evaluate.add_argument("--split", default="val", choices=["val", "dev"])
+    evaluate.add_argument("--captions", type=Path, help="write the captions here, a JSON object a line")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    work = Workspace(read_config(options.config), options.data, options.run)
+    if options.command == "features":
+        for mirrored in (False, True) if options.tuned else (False,):
+            work.grids(options.tuned, mirrored)
+    elif options.command == "train":
+        for name, stage in STAGES.items():
+            if options.stage in (name, "all"):
+                print(json.dumps({"stage": name, **(stage(work) or {})}), flush=True)
+    elif options.command == "export":
+        export_embedded(work, options.out)
+    else:
+        result = evaluate_bundle(
+            work, options.split, options.captions, bundle=options.bundle, precision=options.precision, url=options.url
+        )
+        print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

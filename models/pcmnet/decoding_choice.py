@@ -1,0 +1,54 @@
+"""Choice of the decoding defaults on the `dev` photos: length penalty, n-gram blocking, weight of the cosine in re-ranking."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .answers import Answering
+from .bundle import Decoding
+from .metrics import quick_cider
+from .onnx_pipeline import Arrays
+
+LENGTH_PENALTIES = (0.0, 0.5, 1.0)
+NO_REPEAT = (0, 2, 3)
+RERANK_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    length_penalty: float
+    no_repeat_ngram: int
+    rerank_weight: float
+    cider: float
+
+
+def try_decodings(
+    answering: Answering, pixels: NDArray[np.uint8], references: Sequence[Sequence[str]], batch: int = 10
+) -> list[Trial]:
+    """CIDEr of every combination on photos [P, H, W, 3], best first; photos are encoded once."""
+    pipeline = answering.pipeline
+    encoded: list[Arrays] = [
+        pipeline.encode(np.ascontiguousarray(pixels[start : start + batch])) for start in range(0, len(pixels), batch)
+    ]
+    trials: list[Trial] = []
+    for penalty, ngram in itertools.product(LENGTH_PENALTIES, NO_REPEAT):
+        chosen: dict[float, list[str]] = {weight: [] for weight in RERANK_WEIGHTS}
+        for part in encoded:
+            decoded = pipeline.decode(part, length_penalty=penalty, no_repeat_ngram=ngram)
+            texts = [[" ".join(pipeline.vocabulary.decode(b)) for b in image] for image in decoded["tokens"].tolist()]
+            embedded = answering.embed([text for image in texts for text in image]).reshape(*decoded["log_probs"].shape, -1)
+            cosine = np.einsum("be,bke->bk", part["image_embedding"], embedded)
+            mean = decoded["log_probs"] / decoded["lengths"]
+            for weight, captions in chosen.items():
+                captions += [texts[i][j] for i, j in enumerate((mean + weight * cosine).argmax(1))]
+        trials += [Trial(penalty, ngram, weight, quick_cider(captions, references)) for weight, captions in chosen.items()]
+    return sorted(trials, key=lambda trial: -trial.cider)
+
+
+def decoding_of(trial: Trial) -> Decoding:
+    return Decoding(length_penalty=trial.length_penalty, no_repeat_ngram=trial.no_repeat_ngram, rerank_weight=trial.rerank_weight)

@@ -1,0 +1,255 @@
+"""From a trained run to the embedded bundle: export, comparison, calibration, evaluation, model card."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from torch import Tensor
+from tqdm import tqdm
+
+from .answers import Answering, Answers
+from .bundle import Logistic, Pieces
+from .calibration import (
+    CONFIDENCE_FEATURES,
+    MATCH_FEATURES,
+    Reliability,
+    agreements,
+    auroc_interval,
+    cross_fitted,
+    fit,
+    labels,
+    probabilities,
+    reliability,
+)
+from .concepts import nouns_of
+from .data import Photo
+from .decoding_choice import decoding_of, try_decodings
+from .export import export_bundle
+from .export_compare import Comparison, compare_graphs
+from .metrics import caption_metrics
+from .model_card import write_model_card
+from .nonphotos import draw_nonphotos
+from .retrieval import recalls
+from .text import sentence_of
+from .workspace import Workspace
+
+CENTROIDS = 256
+COMPARED_PHOTOS = 200
+NONPHOTOS_OF_A_KIND = 20
+SOURCES = (
+    "Flickr8k and Flickr30k photos and captions (research use)",
+    "MS COCO photos (their Flickr licences) and captions (CC BY 4.0)",
+    "EfficientNet-Lite2, ImageNet weights (Apache-2.0)",
+    "all-MiniLM-L6-v2 sentence encoder (Apache-2.0)",
+)
+UNFITTED = Logistic(("cosine",), (0.0,), (1.0,), (0.0,), 0.0, {})
+
+
+def image_centroids(embeddings: Tensor, count: int, seed: int) -> Tensor:
+    """Unit centroids of unit vectors [P, E]: a small picture of where training photos lie  # [count, E]"""
+    means = KMeans(count, n_init=1, random_state=seed).fit(embeddings.numpy())
+    return F.normalize(torch.from_numpy(means.cluster_centers_).float(), dim=-1)
+
+
+def assemble(work: Workspace) -> Pieces:
+    """The trained parts, with a calibration still to be fitted."""
+    dual = work.dual_encoder()
+    words, embeddings = work.concepts
+    with torch.inference_mode():
+        features = work.pooled(tuned=True)[[photo.row for photo in work.split("train")]]
+        images = dual.embed_image(features[:, None])
+    return Pieces(
+        tower=work.tower(tuned=True),
+        dual=dual,
+        sentences=work.sentence_encoder,
+        captioner=work.captioner(),
+        vocabulary=work.vocabulary,
+        concepts=words,
+        concept_embeddings=embeddings,
+        centroids=image_centroids(images, CENTROIDS, work.config.seed),
+        confidence=UNFITTED,
+        match_probability=UNFITTED,
+        side=work.config.vision.side,
+        prompts=work.config.concepts.prompts,
+        id=work.config.id,
+        version=work.config.version,
+        licence="MIT for the weights' own part; trained on data for research use: see MODEL_CARD.md",
+        description="PCM-Net on EfficientNet-Lite2, trained on 9,285 captioned photos",
+        sources=SOURCES,
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    confidence: Logistic
+    match_probability: Logistic
+    reliability: Reliability
+    match_reliability: Reliability
+    threshold: float
+    """Q: the CIDEr-D that three quarters of human captions reach."""
+    positives: float
+    """Share of captions that reach it."""
+    nonphoto_confidence: dict[str, float]
+    """Mean of each kind, on drawings that the fit has not seen."""
+
+
+def _matrix(answers: Sequence[Any], names: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([[answer.features[name] for name in names] for answer in answers])
+
+
+def calibrate(answering: Answering, answers: Answers, photos: Sequence[Photo], side: int, seed: int) -> Calibration:
+    """Fits on the answers to the validation photos, with drawings as negatives; errors are of two-fold cross-fitting."""
+    references = [photo.captions for photo in photos]
+    machine, human = agreements([answer.caption for answer in answers.answers], references)
+    label, threshold = labels(machine, human)
+    kinds, drawings = draw_nonphotos(NONPHOTOS_OF_A_KIND, side, seed)
+    negatives = _matrix(answering.answer(drawings).answers, CONFIDENCE_FEATURES)
+    features = _matrix(answers.answers, CONFIDENCE_FEATURES)
+    folds = np.random.default_rng(seed).permutation(len(photos)) % 2
+    predicted = cross_fitted(CONFIDENCE_FEATURES, features, label, folds, negatives)
+    curve = reliability(predicted, label)
+    area, low, high = auroc_interval(predicted, label)
+    all_features = np.concatenate([features, negatives])
+    confidence = fit(CONFIDENCE_FEATURES, all_features, np.concatenate([label, np.zeros(len(negatives), bool)]))
+    error = {"ece": curve.error, "auroc": area, "aurocLow": low, "aurocHigh": high}
+
+    unseen_kinds, unseen = draw_nonphotos(NONPHOTOS_OF_A_KIND, side, seed + 1)
+    trusted = probabilities(confidence, _matrix(answering.answer(unseen).answers, CONFIDENCE_FEATURES))
+    by_kind = {kind: float(trusted[[k == kind for k in unseen_kinds]].mean()) for kind in dict.fromkeys(kinds)}
+
+    texts = answering.embed([caption for caps in references for caption in caps]).reshape(len(photos), len(references[0]), -1)
+    own = np.einsum("pe,pce->pc", answers.image_embeddings, texts)  # [P, 5]
+    rng = np.random.default_rng(seed)
+    others = (np.arange(len(photos))[:, None] + rng.integers(1, len(photos), own.shape)) % len(photos)
+    foreign = np.einsum("pe,pce->pc", answers.image_embeddings, texts[others, np.arange(own.shape[1])])
+    cosine = np.concatenate([own.ravel(), foreign.ravel()])
+    owner = np.tile(np.repeat(np.arange(len(photos)), own.shape[1]), 2)
+    match_features = np.stack([cosine, answers.familiarity[owner]], 1).astype(np.float64)
+    match_label = np.arange(len(cosine)) < own.size
+    match_predicted = cross_fitted(MATCH_FEATURES, match_features, match_label, folds[owner])
+    match_curve = reliability(match_predicted, match_label)
+    match_area, match_low, match_high = auroc_interval(match_predicted, match_label, draws=200)
+    match = fit(MATCH_FEATURES, match_features, match_label)
+    match_error = {"ece": match_curve.error, "auroc": match_area, "aurocLow": match_low, "aurocHigh": match_high}
+    return Calibration(
+        replace(confidence, error=error),
+        replace(match, error=match_error),
+        curve,
+        match_curve,
+        threshold,
+        float(label.mean()),
+        by_kind,
+    )
+
+
+def concept_precision(answers: Answers, words: Sequence[str], photos: Sequence[Photo], top: int = 5) -> dict[str, float]:
+    """Share of the first `top` concepts that a reference names, and the same of the most frequent nouns for every photo."""
+    named = [set().union(*(nouns_of(caption) for caption in photo.captions)) for photo in photos]
+    ours = [np.mean([words[i] in said for i in a.concepts[:top]]) for a, said in zip(answers.answers, named, strict=True)]
+    constant = [np.mean([word in said for word in words[:top]]) for said in named]
+    return {"precision": float(np.mean(ours)), "constant": float(np.mean(constant))}
+
+
+def retrieval_of(answering: Answering, answers: Answers, photos: Sequence[Photo]) -> dict[str, float]:
+    texts = answering.embed([caption for photo in photos for caption in photo.captions])
+    owner = [i for i, photo in enumerate(photos) for _ in photo.captions]
+    return recalls(torch.from_numpy(answers.image_embeddings), torch.from_numpy(texts), owner)
+
+
+def _pixels(work: Workspace, photos: Sequence[Photo]) -> NDArray[np.uint8]:
+    return work.pixels[[photo.row for photo in photos]]
+
+
+def compare(work: Workspace, pieces: Pieces, folder: Path) -> Comparison:
+    photos = work.split("val")[:COMPARED_PHOTOS]
+    texts = [photo.captions[0] for photo in photos]
+    return compare_graphs(pieces, folder, "fp32", _pixels(work, photos), texts)
+
+
+def export_embedded(work: Workspace, out: Path) -> None:
+    """Writes the bundle. Fails, leaving `out` alone, when the graphs are not PyTorch's or `w8` is not `fp32`'s."""
+    pieces = assemble(work)
+    dev, val = work.split("dev"), work.split("val")
+    with tempfile.TemporaryDirectory() as name:
+        trial = Path(name)
+        export_bundle(pieces, trial, ("fp32", "w8"))
+        trials = try_decodings(Answering(trial, "w8"), _pixels(work, dev), [photo.captions for photo in dev])
+        pieces = replace(pieces, decoding=decoding_of(trials[0]))
+        export_bundle(pieces, trial, ("fp32", "w8"))
+        comparison = compare(work, pieces, trial)
+        references = [photo.captions for photo in val]
+        pixels = _pixels(work, val)
+        exact = caption_metrics([a.caption for a in Answering(trial, "fp32").answer(pixels).answers], references)
+        answering = Answering(trial, "w8")
+        answers = answering.answer(pixels)
+        stored = caption_metrics([a.caption for a in answers.answers], references)
+        _check(comparison, exact["CIDEr"], stored["CIDEr"])
+        calibration = calibrate(answering, answers, val, pieces.side, work.config.seed)
+        quality: dict[str, Any] = {
+            "photos": len(val),
+            "fp32": exact,
+            "w8": stored,
+            "largestDifference": comparison.largest,
+            "equalCaptions": comparison.equal_captions,
+            "retrieval": retrieval_of(answering, answers, val),
+            "concepts": concept_precision(answers, pieces.concepts, val),
+            "nonPhotoConfidence": calibration.nonphoto_confidence,
+        }
+    final = replace(pieces, confidence=calibration.confidence, match_probability=calibration.match_probability, quality=quality)
+    manifest = export_bundle(final, out, ("w8",))
+    write_model_card(out, work.config, manifest, calibration, trials, comparison)
+    print(json.dumps(quality, indent=2))
+
+
+def _check(comparison: Comparison, exact: float, stored: float) -> None:
+    if comparison.largest > 1e-3:
+        raise ValueError(f"a graph differs from PyTorch by {comparison.largest}: {comparison.differences}")
+    if comparison.equal_captions < 0.99:
+        raise ValueError(f"only {comparison.equal_captions:.1%} of captions equal PyTorch's: {comparison.examples[:5]}")
+    if stored < exact - 0.01:
+        raise ValueError(f"CIDEr falls from {exact:.4f} to {stored:.4f} in w8")
+
+
+def _caption_by_service(url: str, image: Path) -> str:
+    request = urllib.request.Request(f"{url}/v1/captions", image.read_bytes(), {"Content-Type": "image/jpeg"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        caption: str = json.load(response)["caption"]
+    return caption
+
+
+def evaluate_bundle(
+    work: Workspace,
+    split: str,
+    captions_file: Path | None,
+    *,
+    bundle: Path | None = None,
+    precision: str = "w8",
+    url: str | None = None,
+) -> dict[str, float]:
+    """Metrics of the captions of a split's photos: through a bundle's graphs, or through a running service."""
+    photos = work.split(split)
+    if url is not None:
+        images = [work.data / "images" / photo.image for photo in photos]
+        with ThreadPoolExecutor(8) as pool:
+            results = pool.map(lambda image: _caption_by_service(url, image), images)
+            captions = list(tqdm(results, total=len(images), desc="captions", mininterval=10))
+    elif bundle is not None:
+        captions = [sentence_of(a.caption.split()) for a in Answering(bundle, precision).answer(_pixels(work, photos)).answers]
+    else:
+        raise ValueError("name a bundle or the URL of a service")
+    if captions_file is not None:
+        rows = [{"image": p.image, "caption": c, "references": p.captions} for p, c in zip(photos, captions, strict=True)]
+        captions_file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return caption_metrics(captions, [photo.captions for photo in photos])

@@ -1,0 +1,124 @@
+"""A run's folder: every stage reads what earlier ones left there and computes what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .concepts import concept_words, embed_concepts
+from .config import Config
+from .data import Photo, of_split, open_pixels, read_photos, read_texts
+from .dual_encoder import DualEncoder, SentenceEncoder
+from .features import pooled, write_grids
+from .model import PCMNet
+from .text import Vocabulary, words_of
+from .train_captioner import View, embed_view
+from .train_dual_encoder import CaptionBank, new_dual_encoder, photos_with
+from .vision import LiteTower
+
+
+class Workspace:
+    """`data` holds `images/`, `captions.jsonl` and `text.txt.gz`; `run` is written to."""
+
+    def __init__(self, config: Config, data: Path, run: Path) -> None:
+        self.config, self.data, self.run = config, data, run
+        run.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def photos(self) -> list[Photo]:
+        return read_photos(self.data)
+
+    def split(self, name: str) -> list[Photo]:
+        return of_split(self.photos, name)
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        side = self.config.vision.side
+        return open_pixels(self.run / f"pixels-{side}.npy", self.photos, self.data / "images", side)
+
+    @cached_property
+    def sentence_encoder(self) -> SentenceEncoder:
+        return SentenceEncoder()
+
+    @cached_property
+    def sentences(self) -> Tensor:
+        """Sentence embeddings of every caption of every photo, in order  # [T, 384]"""
+        path = self.run / "sentences.pt"
+        if not path.exists():
+            texts = [" ".join(words_of(caption)) for photo in self.photos for caption in photo.captions]
+            torch.save(self.sentence_encoder.encode(texts), path)
+        return torch.load(path, weights_only=True)
+
+    @cached_property
+    def first_caption(self) -> NDArray[np.int64]:
+        """Place of each photo's first caption in `sentences`, and the end  # [P + 1]"""
+        return np.concatenate([[0], np.cumsum([len(photo.captions) for photo in self.photos])])
+
+    def bank(self, split: str) -> CaptionBank:
+        return photos_with(self.photos, split, self.sentences, self.first_caption)
+
+    def tower(self, tuned: bool) -> LiteTower:
+        vision = self.config.vision
+        tower = LiteTower(vision.tower, vision.side, pretrained=not tuned)
+        if tuned:
+            tower.load_state_dict(torch.load(self.run / "tower.pt", weights_only=True))
+        return tower.eval()
+
+    def grids(self, tuned: bool, mirrored: bool = False) -> NDArray[np.float16]:
+        """[P, N, D] of all photos"""
+        name = ("tuned" if tuned else "pretrained") + ("-mirrored" if mirrored else "")
+        path = self.run / f"grids-{name}.npy"
+        if not path.exists():
+            write_grids(self.tower(tuned), self.pixels, path, mirrored)
+        return np.load(path, mmap_mode="r")
+
+    def pooled(self, tuned: bool) -> Tensor:
+        path = self.run / f"pooled-{'tuned' if tuned else 'pretrained'}.pt"
+        if not path.exists():
+            torch.save(pooled(self.grids(tuned)), path)
+        return torch.load(path, weights_only=True)
+
+    def dual_encoder(self) -> DualEncoder:
+        """The trained one that goes with the tuned tower."""
+        encoder = new_dual_encoder(self.config, LiteTower(self.config.vision.tower, self.config.vision.side, False).width)
+        encoder.load_state_dict(torch.load(self.run / "dual-encoder.pt", weights_only=True))
+        return encoder.eval()
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Words of the training captions; words that only texts without photos use come in by a higher count."""
+        settings = self.config.captioner
+        path = self.run / "vocabulary.txt"
+        if not path.exists():
+            captions = [caption for photo in self.split("train") for caption in photo.captions]
+            extra = Vocabulary.from_captions(read_texts(self.data), settings.min_text_count).words[:-1]
+            Vocabulary.from_captions(captions, settings.min_word_count, extra).write(path)
+        return Vocabulary.read(path)
+
+    @cached_property
+    def concepts(self) -> tuple[list[str], Tensor]:
+        """The concept vocabulary and its embeddings  # C words, [C, E]"""
+        settings = self.config.concepts
+        captions = [caption for photo in self.split("train") for caption in photo.captions]
+        words = concept_words(captions, settings.min_captions, settings.max_words)
+        return words, embed_concepts(words, settings.prompts, self.sentence_encoder, self.dual_encoder())
+
+    def views(self, names: Sequence[bool] = (False, True)) -> list[View]:
+        """Features of all photos, as they are and mirrored."""
+        encoder = self.dual_encoder()
+        return [embed_view(self.grids(True, mirrored), encoder) for mirrored in names]
+
+    def captioner(self, trained: bool = True) -> PCMNet:
+        model_config = self.config.model
+        model_config.vocabulary = len(self.vocabulary)
+        torch.manual_seed(self.config.seed)
+        model = PCMNet(model_config)
+        if trained:
+            model.load_state_dict(torch.load(self.run / "captioner.pt", weights_only=True))
+        return model.eval()
