@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .config import read_config
-from .embedded import evaluate_bundle, export_embedded
+from .embedded import evaluate_captions, export_embedded
 from .stages import STAGES
 from .workspace import Workspace
 
@@ -34,12 +34,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True, help="folder of the bundle, such as models/default")
 
     evaluate = command("evaluate", "caption the validation photos and print the metrics")
-    source = evaluate.add_mutually_exclusive_group(required=True)
-    source.add_argument("--bundle", type=Path, help="through a bundle's graphs")
-    source.add_argument("--url", help="through a running service, such as http://127.0.0.1:8080")
+    evaluate.add_argument("--url", help="through a running service, such as http://127.0.0.1:8080")
+    evaluate.add_argument("--bundle", type=Path, help="through a bundle's graphs; with --url, how many captions are the same")
     evaluate.add_argument("--precision", default="w8")
     evaluate.add_argument("--split", default="val", choices=["val", "dev"])
     evaluate.add_argument("--captions", type=Path, help="write the captions here, a JSON object a line")
+    evaluate.add_argument("--first", type=int, help="only so many photos")
+    evaluate.add_argument("--megapixels", type=float, help="enlarge the photos to this size before they are sent")
     return parser
 
 
@@ -56,8 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.command == "export":
         export_embedded(work, options.out)
     else:
-        result = evaluate_bundle(
-            work, options.split, options.captions, bundle=options.bundle, precision=options.precision, url=options.url
+        result = evaluate_captions(
+            work,
+            work.split(options.split)[: options.first],
+            options.captions,
+            bundle=options.bundle,
+            precision=options.precision,
+            url=options.url,
+            megapixels=options.megapixels,
         )
         print(json.dumps(result, indent=2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 import urllib.request
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.cluster import KMeans
 from torch import Tensor
 from tqdm import tqdm
@@ -222,34 +224,62 @@ def _check(comparison: Comparison, exact: float, stored: float) -> None:
         raise ValueError(f"CIDEr falls from {exact:.4f} to {stored:.4f} in w8")
 
 
-def _caption_by_service(url: str, image: Path) -> str:
-    request = urllib.request.Request(f"{url}/v1/captions", image.read_bytes(), {"Content-Type": "image/jpeg"})
+def enlarged(path: Path, megapixels: float) -> bytes:
+    """The photo as users send it: sharp and large, JPEG of quality 95."""
+    with Image.open(path) as image:
+        factor = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
+        size = round(image.width * factor), round(image.height * factor)
+        buffer = io.BytesIO()
+        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def _caption_by_service(url: str, image: bytes) -> str:
+    request = urllib.request.Request(f"{url}/v1/captions", image, {"Content-Type": "image/jpeg"})
     with urllib.request.urlopen(request, timeout=60) as response:
         caption: str = json.load(response)["caption"]
     return caption
 
 
-def evaluate_bundle(
+def captions_by_service(url: str, images: Sequence[Path], megapixels: float | None) -> list[str]:
+    """Captions of photos through a running service, eight at a time; enlarged first if `megapixels` are given."""
+
+    def caption(image: Path) -> str:
+        return _caption_by_service(url, image.read_bytes() if megapixels is None else enlarged(image, megapixels))
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(tqdm(pool.map(caption, images), total=len(images), desc="captions", mininterval=10))
+
+
+def captions_by_bundle(work: Workspace, folder: Path, precision: str, photos: Sequence[Photo]) -> list[str]:
+    answers = Answering(folder, precision).answer(_pixels(work, photos)).answers
+    return [sentence_of(answer.caption.split()) for answer in answers]
+
+
+def evaluate_captions(
     work: Workspace,
-    split: str,
+    photos: Sequence[Photo],
     captions_file: Path | None,
     *,
     bundle: Path | None = None,
     precision: str = "w8",
     url: str | None = None,
+    megapixels: float | None = None,
 ) -> dict[str, float]:
-    """Metrics of the captions of a split's photos: through a bundle's graphs, or through a running service."""
-    photos = work.split(split)
-    if url is not None:
-        images = [work.data / "images" / photo.image for photo in photos]
-        with ThreadPoolExecutor(8) as pool:
-            results = pool.map(lambda image: _caption_by_service(url, image), images)
-            captions = list(tqdm(results, total=len(images), desc="captions", mininterval=10))
-    elif bundle is not None:
-        captions = [sentence_of(a.caption.split()) for a in Answering(bundle, precision).answer(_pixels(work, photos)).answers]
-    else:
+    """Metrics of captions through a running service, or through a bundle's graphs. Given both, also the share of photos
+    that both caption alike, which is what the service's decoding and resizing may cost."""
+    if url is None and bundle is None:
         raise ValueError("name a bundle or the URL of a service")
+    found: list[list[str]] = []
+    if url is not None:
+        found.append(captions_by_service(url, [work.data / "images" / photo.image for photo in photos], megapixels))
+    if bundle is not None:
+        found.append(captions_by_bundle(work, bundle, precision, photos))
+    captions = found[0]
     if captions_file is not None:
         rows = [{"image": p.image, "caption": c, "references": p.captions} for p, c in zip(photos, captions, strict=True)]
         captions_file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return caption_metrics(captions, [photo.captions for photo in photos])
+    metrics = caption_metrics(captions, [photo.captions for photo in photos])
+    if len(found) == 2:
+        metrics["equalCaptions"] = sum(a == b for a, b in zip(*found, strict=True)) / len(photos)
+    return metrics

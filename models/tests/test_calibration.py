@@ -1,0 +1,55 @@
+"""Calibration: the label's definition, the fit, the figures that judge it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pcmnet.calibration import agreements, auroc_interval, cross_fitted, fit, labels, probabilities, reliability
+
+REFERENCES = [
+    ["a dog runs on the grass", "a brown dog runs in a field", "the dog is running", "a dog runs fast", "dog on grass"],
+    ["two men play guitar", "men with guitars on a stage", "a band plays music", "two men play music", "guitar players"],
+    ["a boy jumps into a pool", "a child jumps in the water", "a boy swims", "kid in a pool", "a boy jumps in water"],
+    ["a woman rides a horse", "a rider on a horse", "a girl on a brown horse", "horse and rider", "a woman on a horse"],
+]
+
+
+def test_agreement_is_cider_against_all_references_and_humans_are_left_out_in_turn() -> None:
+    captions = ["a dog runs on the grass", "a cat sleeps", "a boy jumps into a pool", "a woman rides a horse"]
+    machine, human = agreements(captions, REFERENCES)
+    assert machine.shape == (4,)
+    assert human.shape == (4, 5)
+    assert machine[1] == pytest.approx(0.0)
+    # The mean over five leave-outs of the figure against four references is the figure against all five; a caption that is
+    # itself a reference meets it in four of the five, so it scores above what that human caption does against the others.
+    assert machine[0] == pytest.approx((human[0, 0] * 4 + 10) / 5, rel=1e-6)
+
+
+def test_the_label_is_the_first_quartile_of_human_agreement() -> None:
+    human = np.arange(1.0, 101.0).reshape(20, 5)
+    label, threshold = labels(np.array([threshold_ for threshold_ in (25.0, 25.75, 26.0)]), human)
+    assert threshold == pytest.approx(25.75)
+    assert label.tolist() == [False, True, True]
+
+
+def test_a_fit_finds_the_function_that_made_the_labels_and_reports_it_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(3, 2, (6000, 2))
+    truth = 1 / (1 + np.exp(-(features[:, 0] - 3)))
+    label = rng.random(6000) < truth
+    predicted = cross_fitted(("cosine", "length"), features, label, np.arange(6000) % 2)
+    assert np.abs(predicted - truth).mean() < 0.02
+    assert reliability(predicted, label).error < 0.03
+    area, low, high = auroc_interval(predicted, label, draws=50)
+    assert low < area < high
+    logistic = fit(("cosine", "length"), features, label)
+    assert abs(logistic.coefficients[1]) < 0.1 < logistic.coefficients[0]
+    assert probabilities(logistic, features).shape == (6000,)
+
+
+def test_calibration_error_is_the_gap_of_equal_mass_bins() -> None:
+    predicted = np.repeat([0.2, 0.8], 50)
+    label = np.concatenate([np.arange(50) < 20, np.arange(50) < 40])
+    curve = reliability(predicted, label, bins=2)
+    assert curve.observed.tolist() == pytest.approx([0.4, 0.8])
+    assert curve.error == pytest.approx(0.1)
