@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { Registry } from 'prom-client';
+import { createEngine, type EngineSettings } from '../../src/engine/create-engine.js';
+import type { EngineLogger } from '../../src/engine/worker-process.js';
+import { ServiceError } from '../../src/problem.js';
+import { loadPipeline } from '../../src/runtime/load.js';
+import { defaultBundle, itemOf, loadOrder } from '../runtime/default-bundle.js';
+import { photoPixels } from '../runtime/photos.js';
+import { reserve } from './test-engine.js';
+
+const silent = (): void => undefined;
+const logger: EngineLogger = { debug: silent, info: silent, warn: silent, error: silent };
+const settings: EngineSettings = {
+  modelPath: defaultBundle,
+  provider: 'auto',
+  devices: [],
+  workers: 1,
+  threads: 'auto',
+  maxBatchSize: 4,
+  batchDelayMs: 0,
+  maxQueueImages: 64,
+  shutdownGraceMs: 30_000,
+};
+
+/** The embedded bundle with the last byte of one file changed. */
+async function changedBundle(name: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'pcm-caption-changed-'));
+  await cp(defaultBundle, folder, { recursive: true });
+  const bytes = await readFile(join(folder, name));
+  bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
+  await writeFile(join(folder, name), bytes);
+  return folder;
+}
+
+describe('the engine over the embedded bundle', () => {
+  it('gives every image its own caption though one crashes the model and a process is killed', async (t) => {
+    process.env['PCM_CAPTION_TEST_FAULTS'] = '1';
+    t.after(() => delete process.env['PCM_CAPTION_TEST_FAULTS']);
+    const engine = await createEngine(settings, logger, new Registry());
+    t.after(() => engine.drain());
+    const { bundle } = engine;
+    assert.equal(bundle.conceptWords.length > bundle.concepts.k, true);
+
+    const photos = await photoPixels(12, bundle.image);
+    const poison = Uint8Array.from(
+      { length: photos[0]?.length ?? 0 },
+      (_, index) => [1, 254, 13][index % 3] ?? 0,
+    );
+    const images = [...photos.slice(0, 5), poison, ...photos.slice(5)];
+    const reservation = reserve(engine, images.length, { timeoutMs: 600_000 });
+    const ends = await Promise.allSettled(images.map((pixels) => reservation.submit(itemOf(pixels, bundle))));
+
+    const { captionBatch } = await loadPipeline(loadOrder(engine.precision));
+    for (const [index, end] of ends.entries()) {
+      const pixels = images[index];
+      assert.ok(pixels);
+      if (pixels === poison) {
+        assert.ok(end.status === 'rejected' && end.reason instanceof ServiceError);
+        assert.equal(end.reason.code, 'image_crashes_model');
+        continue;
+      }
+      assert.ok(end.status === 'fulfilled', `image ${index}`);
+      const [alone] = await captionBatch([itemOf(pixels, bundle)]);
+      assert.ok(alone?.ok);
+      assert.equal(end.value.outcome.candidates[0]?.text, alone.outcome.candidates[0]?.text);
+      assert.ok(end.value.queueMs >= 0);
+    }
+    assert.deepEqual(engine.readiness, { ready: true });
+  });
+
+  for (const name of ['vocabulary.txt', 'decoder.w8.onnx', 'bundle.json']) {
+    it(`does not start when ${name} was changed, and names it`, async () => {
+      const modelPath = await changedBundle(name);
+      await assert.rejects(createEngine({ ...settings, modelPath }, logger, new Registry()), (error: Error) =>
+        error.message.includes(name),
+      );
+    });
+  }
+
+  it('does not start with a provider that is not there, and says which', async () => {
+    await assert.rejects(createEngine({ ...settings, provider: 'cuda' }, logger, new Registry()), /cuda/);
+  });
+});
