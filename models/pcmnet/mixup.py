@@ -33,9 +33,8 @@ def detect_concepts(image: Tensor, vocabulary: Tensor, k: int, temperature: floa
 
 def cosine_of_patches(local: Tensor, tags: Tensor) -> Tensor:
     """S: `local` [B, N, E], `tags` [B, k, E] → [B, N, k]; a zeroed tag has cosine 0 with every patch."""
-    patches = local / (local.norm(dim=-1, keepdim=True) + _EPS)
-    directions = tags / (tags.norm(dim=-1, keepdim=True) + _EPS)
-    return patches @ directions.transpose(1, 2)
+    # Not x / (norm + eps), which is the same in float32: the exporter takes so small an addend for nothing and drops it.
+    return F.normalize(local, dim=-1, eps=_EPS) @ F.normalize(tags, dim=-1, eps=_EPS).transpose(1, 2)
 
 
 def concept_features(similarity: Tensor, tags: Tensor, temperature: float) -> Tensor:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 from torch import Tensor
-from toy_captioner import make_captioner, make_memory
+from toy_captioner import random_captioner, random_memory
 
 from pcmnet.beam_search import Beams, beam_search
 from pcmnet.model import Memory, PCMNet
@@ -32,8 +32,8 @@ def teacher_forced(model: PCMNet, memory: Memory, tokens: list[int]) -> Tensor:
 @pytest.mark.parametrize("penalty", [0.0, 0.7])
 def test_a_beam_wide_enough_finds_what_exhaustive_search_finds(penalty: float) -> None:
     vocabulary, steps = 4, 4
-    model = make_captioner(vocabulary)
-    memory = make_memory(model, 3)
+    model = random_captioner(vocabulary)
+    memory = random_memory(model, 3)
     found = beam_search(model, memory, beam_size=vocabulary, max_length=steps, length_penalty=penalty)
     for image in range(3):
         one = rows(memory, slice(image, image + 1))
@@ -52,8 +52,8 @@ def test_a_beam_wide_enough_finds_what_exhaustive_search_finds(penalty: float) -
 
 @pytest.mark.parametrize("beams", [1, 2, 3, 5])
 def test_log_probs_and_lengths_are_those_of_the_tokens(beams: int) -> None:
-    model = make_captioner(30)
-    memory = make_memory(model, 6)
+    model = random_captioner(30)
+    memory = random_memory(model, 6)
     found = beam_search(model, memory, beams, max_length=12)
     assert found.tokens.shape[:2] == (6, beams)
     lengths = set()
@@ -70,8 +70,8 @@ def test_log_probs_and_lengths_are_those_of_the_tokens(beams: int) -> None:
 
 
 def test_an_image_alone_gets_the_captions_it_gets_in_a_batch() -> None:
-    model = make_captioner(30)
-    memory = make_memory(model, 7)
+    model = random_captioner(30)
+    memory = random_memory(model, 7)
     longest = torch.tensor([3, 12, 7, 12, 5, 9, 12])
     penalty = torch.linspace(0, 1, 7)
     bias = torch.randn(7, 30)
@@ -88,8 +88,8 @@ def test_an_image_alone_gets_the_captions_it_gets_in_a_batch() -> None:
 
 
 def test_one_beam_is_greedy() -> None:
-    model = make_captioner(30)
-    memory = make_memory(model, 3)
+    model = random_captioner(30)
+    memory = random_memory(model, 3)
     found = beam_search(model, memory, 1, max_length=10)
     for image in range(3):
         words: list[int] = []
@@ -106,9 +106,9 @@ def ngrams(words: list[int], n: int) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_no_repeat_ngram_forbids_just_the_repeats(n: int) -> None:
-    model = make_captioner(12)
+    model = random_captioner(12)
     model.predictor.logits.bias.data[0] -= 20  # nothing ends, so words repeat
-    memory = make_memory(model, 6)
+    memory = random_memory(model, 6)
     free = beam_search(model, memory, 3, max_length=11)
     bound = beam_search(model, memory, 3, max_length=11, no_repeat_ngram=n)
     repeats = 0
@@ -122,9 +122,9 @@ def test_no_repeat_ngram_forbids_just_the_repeats(n: int) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_no_repeat_ngram_is_greedy_without_the_repeats(n: int) -> None:
-    model = make_captioner(12)
+    model = random_captioner(12)
     model.predictor.logits.bias.data[0] -= 20
-    memory = make_memory(model, 4)
+    memory = random_memory(model, 4)
     found = beam_search(model, memory, 1, max_length=11, no_repeat_ngram=n)
     for image in range(4):
         words: list[int] = []
@@ -138,8 +138,8 @@ def test_no_repeat_ngram_is_greedy_without_the_repeats(n: int) -> None:
 
 
 def test_a_forbidden_word_is_not_written_and_the_rest_share_its_probability() -> None:
-    model = make_captioner(30)
-    memory = make_memory(model, 3)
+    model = random_captioner(30)
+    memory = random_memory(model, 3)
     free = beam_search(model, memory, 2, max_length=8)
     word = sentence(free, 0)[0]
     bias = torch.zeros(3, 30)
@@ -156,6 +156,6 @@ def test_a_forbidden_word_is_not_written_and_the_rest_share_its_probability() ->
 
 
 def test_a_beam_size_beyond_the_vocabulary_is_refused() -> None:
-    model = make_captioner(12)
+    model = random_captioner(12)
     with pytest.raises(ValueError, match="beam_size"):
-        beam_search(model, make_memory(model, 1), 13)
+        beam_search(model, random_memory(model, 1), 13)

@@ -12,9 +12,9 @@ from pcmnet.model import Memory, PCMNet
 torch.set_num_threads(1)
 
 
-def make_captioner(vocabulary: int, seed: int = 4) -> PCMNet:
+def random_captioner(vocabulary: int, seed: int = 4, grid_width: int = 24, patches: int = 9) -> PCMNet:
     torch.manual_seed(seed)
-    sizes = {"grid_width": 24, "embedding": 16, "patches": 9, "width": 32, "heads": 4, "ffn": 48}
+    sizes = {"grid_width": grid_width, "embedding": 16, "patches": patches, "width": 32, "heads": 4, "ffn": 48}
     model = PCMNet(ModelConfig(vocabulary=vocabulary, encoder_layers=2, decoder_layers=2, **sizes)).eval()
     with torch.no_grad():
         model.predictor.logits.weight *= 5
@@ -24,7 +24,7 @@ def make_captioner(vocabulary: int, seed: int = 4) -> PCMNet:
     return model
 
 
-def make_inputs(model: PCMNet, images: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def random_inputs(model: PCMNet, images: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What `PCMNet.encode` takes: grid, local, image embedding, and 20 concepts."""
     torch.manual_seed(seed)
     c = model.config
@@ -33,6 +33,6 @@ def make_inputs(model: PCMNet, images: int, seed: int = 1) -> tuple[torch.Tensor
     return grid, local, unit[:images], unit[images:]
 
 
-def make_memory(model: PCMNet, images: int, seed: int = 1) -> Memory:
+def random_memory(model: PCMNet, images: int, seed: int = 1) -> Memory:
     with torch.no_grad():
-        return model.encode(*make_inputs(model, images, seed))
+        return model.encode(*random_inputs(model, images, seed))

@@ -1,0 +1,216 @@
+"""The model bundle: the folder in which training meets serving."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from .dual_encoder import DualEncoder, SentenceEncoder
+from .model import PCMNet
+from .text import UNKNOWN, Vocabulary
+from .vision import LiteTower
+
+FORMAT_VERSION = 1
+MANIFEST = "bundle.json"
+GRAPHS = {"encoder": "encoder", "mixup": "mixup", "decoder": "decoder", "textEncoder": "text-encoder"}
+"""Key in the manifest → beginning of the file's name."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How the service decodes unless a request says otherwise."""
+
+    beam_size: int = 3
+    max_length: int = 20
+    length_penalty: float = 0.0
+    no_repeat_ngram: int = 0
+    rerank_weight: float = 0.0
+    """Candidates are ranked by meanLogProb + rerank_weight · cosine."""
+    blocked_words: tuple[str, ...] = (UNKNOWN,)
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """probability = sigmoid(intercept + Σ coefficient · (feature - mean) / scale)"""
+
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    coefficients: tuple[float, ...]
+    intercept: float
+    error: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        if not len(self.features) == len(self.mean) == len(self.scale) == len(self.coefficients):
+            raise ValueError("a logistic function needs a mean, a scale and a coefficient of each feature")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "features": list(self.features),
+            "mean": list(self.mean),
+            "scale": list(self.scale),
+            "coefficients": list(self.coefficients),
+            "intercept": self.intercept,
+            "error": dict(self.error),
+        }
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """All that a bundle is made of; modules in evaluation mode."""
+
+    tower: LiteTower
+    dual: DualEncoder
+    sentences: SentenceEncoder
+    captioner: PCMNet
+    vocabulary: Vocabulary
+    concepts: Sequence[str]
+    concept_embeddings: Tensor
+    """Unit rows  # [C, E]"""
+    centroids: Tensor
+    """Unit rows: where the embeddings of training photos lie  # [R, E]"""
+    confidence: Logistic
+    match_probability: Logistic | None
+    side: int
+    """Pixels of the square input."""
+    prompts: Sequence[str]
+    id: str
+    version: str
+    licence: str
+    description: str
+    sources: Sequence[str]
+    decoding: Decoding = Decoding()
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    resize: str = "stretch"
+    kernel: str = "cubic"
+
+    def __post_init__(self) -> None:
+        c, e = self.captioner.config, self.dual.text.out_features
+        facts = {
+            "vocabulary": (len(self.vocabulary), c.vocabulary),
+            "patches": (self.tower.patches, c.patches),
+            "grid width": (self.tower.width, c.grid_width),
+            "embedding": (e, c.embedding),
+            "concept embeddings": (tuple(self.concept_embeddings.shape), (len(self.concepts), e)),
+            "centroids": (self.centroids.shape[1:], (e,)),
+        }
+        for name, (has, wants) in facts.items():
+            if has != wants:
+                raise ValueError(f"the pieces do not fit: {name} is {has} in one and {wants} in another")
+        if len(self.concepts) < c.k:
+            raise ValueError(f"{len(self.concepts)} concepts are fewer than the {c.k} detected in each image")
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def graph_files(precision: str) -> dict[str, str]:
+    """Manifest key → file name of each graph in a precision."""
+    return {key: f"{name}.{precision}.onnx" for key, name in GRAPHS.items()}
+
+
+def manifest_of(pieces: Pieces, precisions: Sequence[str]) -> dict[str, Any]:
+    """`bundle.json` but for its `files`."""
+    c, d = pieces.captioner.config, pieces.decoding
+    calibration: dict[str, Any] = {"confidence": pieces.confidence.to_json()}
+    if pieces.match_probability is not None:
+        calibration["matchProbability"] = pieces.match_probability.to_json()
+    calibration["imageCentroids"] = {"file": "image-centroids.f32", "rows": len(pieces.centroids)}
+    return {
+        "formatVersion": FORMAT_VERSION,
+        "id": pieces.id,
+        "version": pieces.version,
+        "licence": pieces.licence,
+        "description": pieces.description,
+        "sources": list(pieces.sources),
+        "image": {"width": pieces.side, "height": pieces.side, "resize": pieces.resize, "kernel": pieces.kernel},
+        "grid": {"rows": pieces.tower.rows, "columns": pieces.tower.columns},
+        "dimensions": {
+            "grid": c.grid_width,
+            "embedding": c.embedding,
+            "memory": c.width,
+            "memoryLength": 1 + 2 * c.patches,
+            "vocabulary": c.vocabulary,
+        },
+        "decoding": {
+            "beamSize": d.beam_size,
+            "maxLength": d.max_length,
+            "lengthPenalty": d.length_penalty,
+            "noRepeatNgram": d.no_repeat_ngram,
+            "rerankWeight": d.rerank_weight,
+            "blockedWords": list(d.blocked_words),
+        },
+        "concepts": {"words": "concepts.json", "embeddings": "concepts.f32", "prompts": list(pieces.prompts), "k": c.k},
+        "vocabulary": "vocabulary.txt",
+        "tokenizer": {"file": "tokenizer.json", "maxTokens": pieces.sentences.max_tokens},
+        "calibration": calibration,
+        "precisions": {precision: graph_files(precision) for precision in precisions},
+        "quality": dict(pieces.quality),
+    }
+
+
+def _write_rows(path: Path, rows: Tensor) -> None:
+    path.write_bytes(rows.detach().cpu().numpy().astype("<f4").tobytes())
+
+
+def _write_tokenizer(path: Path, sentences: SentenceEncoder) -> None:
+    """The packaged one pads every text to 128 tokens; this one leaves padding to the batch, and cuts at `max_tokens`."""
+    tokenizer = Tokenizer.from_str(sentences.tokenizer.backend_tokenizer.to_str())
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(sentences.max_tokens)
+    tokenizer.save(str(path))
+
+
+def write_bundle(pieces: Pieces, graphs: Mapping[str, Mapping[str, onnx.ModelProto]], folder: Path) -> dict[str, Any]:
+    """Writes the whole folder and returns the manifest, which is written last: a folder with a manifest is complete.
+
+    `graphs`: precision → manifest key (see `GRAPHS`) → graph. Graphs of an earlier bundle in the folder are removed; other
+    files that it does not name, such as the model card, stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = manifest_of(pieces, list(graphs))
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for stale in folder.glob("*.onnx"):
+        stale.unlink()
+    names = ["concepts.json", "concepts.f32", "vocabulary.txt", "tokenizer.json", "image-centroids.f32"]
+    (folder / "concepts.json").write_text(json.dumps(list(pieces.concepts), indent=1) + "\n", encoding="utf-8")
+    _write_rows(folder / "concepts.f32", pieces.concept_embeddings)
+    pieces.vocabulary.write(folder / "vocabulary.txt")
+    _write_tokenizer(folder / "tokenizer.json", pieces.sentences)
+    _write_rows(folder / "image-centroids.f32", pieces.centroids)
+    for precision, by_key in graphs.items():
+        for key, file in graph_files(precision).items():
+            onnx.save_model(by_key[key], folder / file)
+            names.append(file)
+    manifest["files"] = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    partial.rename(folder / MANIFEST)
+    return manifest
+
+
+def read_bundle(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle whose files all have their recorded hash; raises ValueError naming one that has not."""
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if manifest["formatVersion"] != FORMAT_VERSION:
+        raise ValueError(f"{folder} is of format {manifest['formatVersion']}, not {FORMAT_VERSION}")
+    for name, facts in manifest["files"].items():
+        if not (folder / name).is_file() or sha256_of(folder / name) != facts["sha256"]:
+            raise ValueError(f"{folder / name} is not the file that {MANIFEST} records")
+    return manifest
+
+
+def read_rows(path: Path, width: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """float32 [rows, width]"""
+    return np.fromfile(path, "<f4").reshape(-1, width)

@@ -1,0 +1,115 @@
+"""Exported graphs against the PyTorch modules they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .beam_search import Beams, beam_search
+from .bundle import Pieces
+from .export_graphs import Encoder, Mixup, TextEncoder
+from .model import Memory
+from .onnx_pipeline import FORBIDDEN, Arrays, OnnxPipeline, run
+from .text import sentence_of
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far the graphs are from PyTorch."""
+
+    differences: dict[str, float]
+    """Largest absolute difference of each output, `graph.output`, every graph given PyTorch's inputs. Concept ids and
+    tokens count as the share of images, or beams, that differ; log_probs are compared where tokens are equal."""
+    equal_captions: float
+    """Share of photos whose best caption is the same from pixels to words."""
+    photos: int
+    examples: list[tuple[str, str]]
+    """Captions that differ: PyTorch's, the graphs'."""
+
+    @property
+    def largest(self) -> float:
+        """Largest difference of all real-valued outputs."""
+        return max(value for name, value in self.differences.items() if not name.endswith(("_ids", "tokens", "lengths")))
+
+
+def torch_decode(pieces: Pieces, memory: Memory) -> Beams:
+    """The bundle's default decoding, in PyTorch."""
+    d = pieces.decoding
+    bias = torch.zeros(len(memory.states), len(pieces.vocabulary))
+    bias[:, [pieces.vocabulary.ids[word] for word in d.blocked_words]] = FORBIDDEN
+    return beam_search(pieces.captioner, memory, d.beam_size, d.max_length, d.length_penalty, d.no_repeat_ngram, bias)
+
+
+def _numpy(tensors: Sequence[Tensor], names: Sequence[str]) -> Arrays:
+    return {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+
+
+def _pad(tokens: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    return np.pad(tokens, ((0, 0), (0, 0), (0, length - tokens.shape[2])))
+
+
+class _Differences(dict[str, float]):
+    def note(self, graph: str, expected: Arrays, found: Arrays) -> None:
+        for name, value in expected.items():
+            if value.shape != found[name].shape:
+                raise ValueError(f"{graph}'s {name} has shape {found[name].shape}, not {value.shape}")
+            if name == "concept_ids":
+                worst = float((value != found[name]).any(-1).mean())
+            else:
+                worst = float(np.abs(value.astype(np.float64) - found[name]).max())
+            self[f"{graph}.{name}"] = max(self.get(f"{graph}.{name}", 0.0), worst)
+
+
+@torch.inference_mode()
+def compare_graphs(
+    pieces: Pieces, folder: Path, precision: str, pixels: NDArray[np.uint8], texts: Sequence[str], batch_size: int = 8
+) -> Comparison:
+    """`pixels` [P, H, W, 3] of P photos, and texts for the text encoder, through the bundle's graphs and through PyTorch."""
+    pipeline = OnnxPipeline(folder, precision)
+    sessions = pipeline.sessions
+    encoder, mixup = Encoder(pieces.tower, pieces.dual), Mixup(pieces.captioner)
+    differences = _Differences()
+    equal, beams, unlike = 0, 0, 0
+    examples: list[tuple[str, str]] = []
+    for start in range(0, len(pixels), batch_size):
+        batch = np.array(pixels[start : start + batch_size])  # writable, as PyTorch asks
+        grid, local, image = encoder(torch.from_numpy(batch))
+        encoded = _numpy((grid, local, image), ["grid", "local", "image_embedding"])
+        differences.note("encoder", encoded, run(sessions["encoder"], {"pixels": batch}))
+
+        mixed = mixup(grid, local, image, pieces.concept_embeddings)
+        expected = _numpy(mixed, [output.name for output in sessions["mixup"].get_outputs()])
+        concepts = pieces.concept_embeddings.numpy()
+        differences.note("mixup", expected, run(sessions["mixup"], {**encoded, "concepts": concepts}))
+
+        reference = torch_decode(pieces, pieces.captioner.encode(grid, local, image, pieces.concept_embeddings))
+        decoded = pipeline.decode(expected)
+        length = max(reference.tokens.shape[2], decoded["tokens"].shape[2])
+        same = (_pad(reference.tokens.numpy(), length) == _pad(decoded["tokens"], length)).all(-1)  # [B, K]
+        beams += same.size
+        unlike += int((~same).sum())
+        for name, value in (("log_probs", reference.log_probs), ("lengths", reference.lengths)):
+            worst = np.abs(value.numpy() - decoded[name])[same].max(initial=0)
+            differences[f"decoder.{name}"] = max(differences.get(f"decoder.{name}", 0.0), float(worst))
+
+        found = pipeline.decode(pipeline.encode(batch))["tokens"]
+        for one, other in zip(reference.tokens[:, 0].tolist(), found[:, 0].tolist(), strict=True):
+            pair = (pieces.vocabulary.decode(one), pieces.vocabulary.decode(other))
+            equal += pair[0] == pair[1]
+            if pair[0] != pair[1]:
+                examples.append((sentence_of(pair[0]), sentence_of(pair[1])))
+    differences["decoder.tokens"] = unlike / beams
+
+    tokens = pieces.sentences.tokenizer(
+        list(texts), padding=True, truncation=True, max_length=pieces.sentences.max_tokens, return_tensors="pt"
+    )
+    expected_text = TextEncoder(pieces.sentences, pieces.dual)(tokens["input_ids"], tokens["attention_mask"])
+    inputs = {name: tokens[name].numpy() for name in ("input_ids", "attention_mask")}
+    differences.note("textEncoder", {"text_embedding": expected_text.numpy()}, run(sessions["textEncoder"], inputs))
+    return Comparison(dict(differences), equal / len(pixels), len(pixels), examples)

@@ -1,0 +1,199 @@
+"""Whole bundles of toy models: graphs against PyTorch, storage, the manifest and its hashes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tokenizers import Tokenizer
+from toy_pieces import CONCEPTS, SIDE, WORDS, random_pieces, random_pixels
+
+from pcmnet.bundle import GRAPHS, Pieces, read_bundle
+from pcmnet.export import export_bundle
+from pcmnet.export_compare import compare_graphs
+from pcmnet.export_graphs import Encoder, Mixup, to_onnx
+from pcmnet.onnx_pipeline import OnnxPipeline, open_session, run
+from pcmnet.onnx_weights import store
+
+TEXTS = ["a dog", "two people stand next to a very large red bus in the city", "cat"]
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> Pieces:
+    return random_pieces(tmp_path_factory.mktemp("pieces"))
+
+
+@pytest.fixture(scope="module")
+def folder(pieces: Pieces, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    export_bundle(pieces, folder, ("fp32", "fp16", "w8"))
+    return folder
+
+
+def manifest_in(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def test_every_graph_in_fp32_gives_what_pytorch_gives(pieces: Pieces, folder: Path) -> None:
+    found = compare_graphs(pieces, folder, "fp32", random_pixels(11), TEXTS, batch_size=4)
+    assert set(found.differences) == {
+        *("encoder.grid", "encoder.local", "encoder.image_embedding"),
+        *("mixup.memory", "mixup.memory_mask", "mixup.concept_ids", "mixup.concept_scores", "mixup.patch_scores"),
+        *("decoder.tokens", "decoder.log_probs", "decoder.lengths", "textEncoder.text_embedding"),
+    }
+    assert max(found.differences.values()) <= 1e-3, found.differences
+    assert found.equal_captions == 1
+    assert found.photos == 11
+
+
+def test_the_comparison_notices_a_changed_model(pieces: Pieces, folder: Path) -> None:
+    weight = pieces.captioner.encoder.layers[0].output["dense"].weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight += 0.05 * torch.randn_like(weight)
+    found = compare_graphs(pieces, folder, "fp32", random_pixels(3), TEXTS)
+    with torch.no_grad():
+        weight.copy_(before)
+    assert found.differences["mixup.memory"] > 1e-3
+    assert found.differences["encoder.grid"] <= 1e-3
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp16", 0.02), ("w8", 0.2)])
+def test_small_storage_stays_near(pieces: Pieces, folder: Path, precision: str, bound: float) -> None:
+    found = compare_graphs(pieces, folder, precision, random_pixels(4), TEXTS)
+    assert found.differences["mixup.memory"] < bound
+    assert found.differences["textEncoder.text_embedding"] < bound
+    assert found.differences["mixup.memory"] > 0
+
+
+def test_storage_takes_a_half_and_a_quarter(folder: Path) -> None:
+    files = manifest_in(folder)["files"]
+    size = {p: sum(files[f"{name}.{p}.onnx"]["bytes"] for name in ("encoder", "text-encoder")) for p in ("fp32", "fp16", "w8")}
+    assert 0.45 < size["fp16"] / size["fp32"] < 0.6
+    assert 0.22 < size["w8"] / size["fp32"] < 0.33
+
+
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_any_number_of_images_and_concepts_goes_through(pieces: Pieces, folder: Path, images: int) -> None:
+    pipeline = OnnxPipeline(folder, "fp32", threads=1)
+    pixels = random_pixels(images)
+    with torch.no_grad():
+        features = Encoder(pieces.tower, pieces.dual)(torch.from_numpy(pixels))
+        for count in (5, 6, 9):
+            concepts = pieces.concept_embeddings[:count]
+            expected = Mixup(pieces.captioner)(*features, concepts)
+            encoded = run(pipeline.sessions["encoder"], {"pixels": pixels})
+            found = run(pipeline.sessions["mixup"], {**encoded, "concepts": concepts.numpy()})
+            for name, value in zip(found, expected, strict=True):
+                np.testing.assert_allclose(found[name], value.numpy(), atol=1e-3, err_msg=name)
+
+
+def test_zero_rows_pad_the_concepts(pieces: Pieces, folder: Path) -> None:
+    pipeline = OnnxPipeline(folder, "fp32", threads=1)
+    encoded = run(pipeline.sessions["encoder"], {"pixels": random_pixels(2)})
+    concepts = np.zeros((5, 16), np.float32)
+    concepts[:2] = pieces.concept_embeddings[:2].numpy()
+    found = run(pipeline.sessions["mixup"], {**encoded, "concepts": concepts})
+    assert np.isfinite(found["memory"]).all()
+    assert (found["patch_scores"][found["concept_ids"][:, None].repeat(pieces.tower.patches, 1) >= 2] == 0).all()
+
+
+def test_padding_does_not_change_a_text(folder: Path) -> None:
+    pipeline = OnnxPipeline(folder, "fp32", threads=1)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ids = [tokenizer.encode(text).ids for text in TEXTS]
+    together = pipeline.embed_texts(ids)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    for row, one in zip(together, ids, strict=True):
+        np.testing.assert_allclose(pipeline.embed_texts([one])[0], row, atol=1e-5)
+
+
+def test_the_tokenizer_does_not_pad_and_cuts_at_the_bundles_length(folder: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert tokenizer.encode("a dog").tokens == ["[CLS]", "a", "dog", "[SEP]"]
+    assert len(tokenizer.encode("dog " * 99).ids) == manifest_in(folder)["tokenizer"]["maxTokens"] == 16
+
+
+def test_the_manifest_states_what_the_graphs_take(pieces: Pieces, folder: Path) -> None:
+    manifest = read_bundle(folder)
+    assert manifest["image"] == {"width": SIDE, "height": SIDE, "resize": "stretch", "kernel": "cubic"}
+    assert manifest["grid"] == {"rows": 2, "columns": 2}
+    assert manifest["dimensions"] == {"grid": 1280, "embedding": 16, "memory": 32, "memoryLength": 9, "vocabulary": 30}
+    assert manifest["decoding"]["maxLength"] == 9
+    assert "matchProbability" not in manifest["calibration"]
+    assert json.loads((folder / "concepts.json").read_text()) == CONCEPTS
+    assert (folder / "vocabulary.txt").read_text().split() == [*WORDS, "UNK"]
+    assert np.fromfile(folder / "concepts.f32", "<f4").reshape(-1, 16) == pytest.approx(pieces.concept_embeddings.numpy())
+    sizes = {
+        "encoder": {"pixels": ["B", SIDE, SIDE, 3], "grid": ["B", 4, 1280], "local": ["B", 4, 16], "image_embedding": ["B", 16]},
+        "decoder": {"memory": ["B", 9, 32], "word_bias": ["B", 30], "beam_size": [], "tokens": ["B", "K", "L"]},
+        "mixup": {"memory": ["B", 9, 32], "concepts": ["C", 16], "patch_scores": ["B", 4, 5]},
+        "textEncoder": {"text_embedding": ["X", 16]},
+    }
+    for key, file in manifest["precisions"]["w8"].items():
+        session = open_session(folder / file)
+        shapes = {value.name: value.shape for value in (*session.get_inputs(), *session.get_outputs())}
+        assert sizes[key].items() <= shapes.items()
+
+
+def test_a_changed_byte_changes_the_hash(folder: Path) -> None:
+    file = folder / "mixup.w8.onnx"
+    original = file.read_bytes()
+    changed = bytearray(original)
+    changed[len(changed) // 2] ^= 1
+    file.write_bytes(changed)
+    with pytest.raises(ValueError, match=r"mixup\.w8\.onnx"):
+        read_bundle(folder)
+    file.write_bytes(original)
+    read_bundle(folder)
+
+
+def test_writing_again_removes_graphs_that_are_no_longer_listed_and_keeps_the_card(pieces: Pieces, tmp_path: Path) -> None:
+    (tmp_path / "encoder.int4.onnx").write_bytes(b"of an earlier export")
+    (tmp_path / "MODEL_CARD.md").write_text("# Card")
+    manifest = export_bundle(pieces, tmp_path, ("w8",))
+    assert sorted(path.name for path in tmp_path.glob("*.onnx")) == sorted(f"{name}.w8.onnx" for name in GRAPHS.values())
+    assert (tmp_path / "MODEL_CARD.md").exists()
+    assert manifest == manifest_in(tmp_path) == read_bundle(tmp_path)
+
+
+def test_pieces_that_do_not_fit_together_are_refused(pieces: Pieces) -> None:
+    facts = {name: getattr(pieces, name) for name in pieces.__dataclass_fields__}
+    with pytest.raises(ValueError, match="concept embeddings"):
+        Pieces(**facts | {"concepts": CONCEPTS[:-1]})
+    with pytest.raises(ValueError, match="fewer"):
+        Pieces(**facts | {"concepts": CONCEPTS[:4], "concept_embeddings": pieces.concept_embeddings[:4]})
+
+
+def test_an_unknown_precision_is_refused(pieces: Pieces, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="int3"):
+        export_bundle(pieces, tmp_path, ("int3",))
+
+
+def test_a_size_that_tracing_took_for_a_constant_is_refused() -> None:
+    class Baked(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.zeros(len(x), 3)
+
+    with pytest.raises(ValueError, match="traced"):
+        to_onnx(Baked(), {"x": (torch.zeros(2, 3), ("B", 3))}, {"y": ("B", 3)})
+
+
+def test_int8_weights_are_within_half_a_step_of_the_real_ones(folder: Path) -> None:
+    graph = onnx.load(folder / "encoder.fp32.onnx")
+    small = store(graph, "w8")
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in small.graph.initializer}
+    real = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+    names = [name.removesuffix(".int8") for name in stored if name.endswith(".int8")]
+    assert len(names) > 20
+    for name in names:
+        scale = stored[f"{name}.scale"]
+        assert stored[f"{name}.int8"].dtype == np.int8
+        assert (np.abs(stored[f"{name}.int8"] * scale - real[name]) <= scale * 0.5001).all()
+        assert scale.size in real[name].shape
