@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from .checkpoints import pack, unpack
 from .config import read_config
 from .embedded import evaluate_captions, export_embedded
 from .stages import STAGES
@@ -33,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", "write the bundle, compare its graphs with PyTorch and calibrate its confidence")
     export.add_argument("--out", type=Path, required=True, help="folder of the bundle, such as models/default")
 
+    for name, text in (("pack", "write the trained parts as float16"), ("unpack", "start a run's folder from packed parts")):
+        packing = commands.add_parser(name, help=text, description=text)
+        packing.add_argument("--run", type=Path, required=True)
+        packing.add_argument("--checkpoints", type=Path, required=True, help="a folder, such as models/checkpoints")
+
     evaluate = command("evaluate", "caption the validation photos and print the metrics")
     evaluate.add_argument("--url", help="through a running service, such as http://127.0.0.1:8080")
     evaluate.add_argument("--bundle", type=Path, help="through a bundle's graphs; with --url, how many captions are the same")
@@ -46,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
+    if options.command == "pack":
+        print(f"{pack(options.run, options.checkpoints) / 1e6:.1f} MB")
+        return
+    if options.command == "unpack":
+        unpack(options.checkpoints, options.run)
+        return
     work = Workspace(read_config(options.config), options.data, options.run)
     if options.command == "features":
         for mirrored in (False, True) if options.tuned else (False,):

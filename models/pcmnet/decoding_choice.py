@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from .metrics import quick_cider
 from .onnx_pipeline import Arrays
 
 LENGTH_PENALTIES = (0.0, 0.5, 1.0)
-NO_REPEAT = (0, 2, 3)
+NO_REPEAT = (2, 3)
 RERANK_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
@@ -30,24 +29,29 @@ class Trial:
 def try_decodings(
     answering: Answering, pixels: NDArray[np.uint8], references: Sequence[Sequence[str]], batch: int = 10
 ) -> list[Trial]:
-    """CIDEr of every combination on photos [P, H, W, 3], best first; photos are encoded once."""
+    """CIDEr on photos [P, H, W, 3], best first: every length penalty, then n-gram blocking at the best of them; every
+    re-ranking weight of each. Photos are encoded once."""
+    parts = [answering.pipeline.encode(np.ascontiguousarray(pixels[s : s + batch])) for s in range(0, len(pixels), batch)]
+    plain = [trial for penalty in LENGTH_PENALTIES for trial in _try(answering, parts, references, penalty, 0)]
+    penalty = max(plain, key=lambda trial: trial.cider).length_penalty
+    blocked = [trial for ngram in NO_REPEAT for trial in _try(answering, parts, references, penalty, ngram)]
+    return sorted(plain + blocked, key=lambda trial: -trial.cider)
+
+
+def _try(
+    answering: Answering, parts: Sequence[Arrays], references: Sequence[Sequence[str]], penalty: float, ngram: int
+) -> list[Trial]:
     pipeline = answering.pipeline
-    encoded: list[Arrays] = [
-        pipeline.encode(np.ascontiguousarray(pixels[start : start + batch])) for start in range(0, len(pixels), batch)
-    ]
-    trials: list[Trial] = []
-    for penalty, ngram in itertools.product(LENGTH_PENALTIES, NO_REPEAT):
-        chosen: dict[float, list[str]] = {weight: [] for weight in RERANK_WEIGHTS}
-        for part in encoded:
-            decoded = pipeline.decode(part, length_penalty=penalty, no_repeat_ngram=ngram)
-            texts = [[" ".join(pipeline.vocabulary.decode(b)) for b in image] for image in decoded["tokens"].tolist()]
-            embedded = answering.embed([text for image in texts for text in image]).reshape(*decoded["log_probs"].shape, -1)
-            cosine = np.einsum("be,bke->bk", part["image_embedding"], embedded)
-            mean = decoded["log_probs"] / decoded["lengths"]
-            for weight, captions in chosen.items():
-                captions += [texts[i][j] for i, j in enumerate((mean + weight * cosine).argmax(1))]
-        trials += [Trial(penalty, ngram, weight, quick_cider(captions, references)) for weight, captions in chosen.items()]
-    return sorted(trials, key=lambda trial: -trial.cider)
+    chosen: dict[float, list[str]] = {weight: [] for weight in RERANK_WEIGHTS}
+    for part in parts:
+        decoded = pipeline.decode(part, length_penalty=penalty, no_repeat_ngram=ngram)
+        texts = [[" ".join(pipeline.vocabulary.decode(beam)) for beam in image] for image in decoded["tokens"].tolist()]
+        embedded = answering.embed([text for image in texts for text in image]).reshape(*decoded["log_probs"].shape, -1)
+        cosine = np.einsum("be,bke->bk", part["image_embedding"], embedded)
+        mean = decoded["log_probs"] / decoded["lengths"]
+        for weight, captions in chosen.items():
+            captions += [texts[i][j] for i, j in enumerate((mean + weight * cosine).argmax(1))]
+    return [Trial(penalty, ngram, weight, quick_cider(captions, references)) for weight, captions in chosen.items()]
 
 
 def decoding_of(trial: Trial) -> Decoding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pcmnet.calibration import agreements, auroc_interval, cross_fitted, fit, labels, probabilities, reliability
 
 REFERENCES = [
@@ -27,7 +28,7 @@ def test_agreement_is_cider_against_all_references_and_humans_are_left_out_in_tu
 
 def test_the_label_is_the_first_quartile_of_human_agreement() -> None:
     human = np.arange(1.0, 101.0).reshape(20, 5)
-    label, threshold = labels(np.array([threshold_ for threshold_ in (25.0, 25.75, 26.0)]), human)
+    label, threshold = labels(np.array([25.0, 25.75, 26.0]), human)
     assert threshold == pytest.approx(25.75)
     assert label.tolist() == [False, True, True]
 

@@ -1,0 +1,48 @@
+"""The trained parts as float16 safetensors: small enough to keep with the code, and what later training starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+PARTS = ("tower", "dual-encoder", "captioner")
+VOCABULARY = "vocabulary.txt"
+SHARD_BYTES = 40_000_000
+
+
+def pack(run: Path, folder: Path) -> int:
+    """Writes the trained parts of a run to `folder`, in files of bounded size, and returns their size in bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.safetensors"):
+        stale.unlink()
+    for part in PARTS:
+        shards: list[dict[str, Tensor]] = [{}]
+        size = 0
+        for name, value in torch.load(run / f"{part}.pt", weights_only=True).items():
+            half = (value.half() if value.is_floating_point() else value).contiguous()
+            if size + half.nbytes > SHARD_BYTES:
+                shards.append({})
+                size = 0
+            shards[-1][name] = half
+            size += half.nbytes
+        for number, shard in enumerate(shards, start=1):
+            # Not save_file: it makes files that only their owner may read.
+            (folder / f"{part}-{number}.safetensors").write_bytes(save(shard))
+    (folder / VOCABULARY).write_bytes((run / VOCABULARY).read_bytes())
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def unpack(folder: Path, run: Path) -> None:
+    """Puts packed parts into a run's folder, where every stage finds them as if it had just trained them."""
+    run.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        state: dict[str, Tensor] = {}
+        for shard in sorted(folder.glob(f"{part}-*.safetensors")):
+            state |= load_file(shard)
+        if not state:
+            raise FileNotFoundError(f"{folder} has no {part}-1.safetensors")
+        torch.save({n: v.float() if v.is_floating_point() else v for n, v in state.items()}, run / f"{part}.pt")
+    (run / VOCABULARY).write_bytes((folder / VOCABULARY).read_bytes())
