@@ -14,6 +14,8 @@ interface Setting<T> {
   /** The default in words where the value itself would not tell. */
   defaultText?: string;
   help: string;
+  /** Not in this version: any other value than the default is refused, since ignoring it could be dangerous. */
+  planned?: true;
 }
 
 class InvalidValue extends Error {}
@@ -180,12 +182,14 @@ const settings = {
     name: 'CACHE_SIZE',
     parse: integer(0, 10_000_000),
     default: 0,
+    planned: true,
     help: 'results kept for identical requests; 0 turns the cache off',
   }),
   allowUrlImages: setting({
     name: 'ALLOW_URL_IMAGES',
     parse: boolean,
     default: false,
+    planned: true,
     help: 'true: images may be given by URL',
   }),
   apiKeys: setting({
@@ -193,12 +197,14 @@ const settings = {
     parse: list('keys of at least 16 characters, separated by commas', /^[\x21-\x7e]{16,}$/),
     default: noText,
     defaultText: 'none: open',
+    planned: true,
     help: 'keys that protect /v1/*, separated by commas',
   }),
   rateLimit: setting({
     name: 'RATE_LIMIT',
     parse: integer(0, 1_000_000),
     default: 0,
+    planned: true,
     help: 'requests a minute for each key or address; 0: no limit',
   }),
   trustProxy: setting({
@@ -212,6 +218,7 @@ const settings = {
     parse: list('origins such as https://example.org, or *', /^(\*|https?:\/\/[^\s/]+)$/),
     default: noText,
     defaultText: 'none',
+    planned: true,
     help: 'origins whose pages may call the service, separated by commas',
   }),
   logLevel: setting({
@@ -232,15 +239,19 @@ export type Config = ReturnType<typeof readConfig>;
 
 /** Reads all settings from the environment; an unset or empty variable takes its default. Throws ConfigError. */
 export function readConfig(environment: Environment) {
-  function read<T>({ name, parse, default: value }: Setting<T>): T {
+  function read<T>({ name, parse, default: value, planned }: Setting<T>): T {
     const text = environment[name];
     if (text === undefined || text === '') return value;
+    let parsed: T;
     try {
-      return parse(text);
+      parsed = parse(text);
     } catch (error) {
       if (!(error instanceof InvalidValue)) throw error;
       throw new ConfigError(`${name} must be ${error.message}`);
     }
+    if (planned && parsed !== value)
+      throw new ConfigError(`${name} is not in this version yet: leave it unset`);
+    return parsed;
   }
   return {
     host: read(settings.host),
@@ -271,8 +282,9 @@ export function readConfig(environment: Environment) {
 
 /** The table as text, one setting a line. */
 export function settingsHelp(): string {
-  const rows = Object.values(settings).map(({ name, help, default: value, defaultText }) => {
-    return { name, help: `${help} [${defaultText ?? String(value)}]` };
+  const rows = Object.values(settings).map(({ name, help, default: value, defaultText, planned }) => {
+    const state = planned ? 'not in this version yet' : (defaultText ?? String(value));
+    return { name, help: `${help} [${state}]` };
   });
   const width = Math.max(...rows.map(({ name }) => name.length));
   return rows.map(({ name, help }) => `  ${name.padEnd(width)}  ${help}`).join('\n');

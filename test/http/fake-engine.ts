@@ -14,9 +14,11 @@ export interface FakeEngine extends Engine {
   readonly items: readonly CaptionItem[];
   readonly reservations: readonly ReserveOptions[];
   /** Lets submitted items wait until the function returned is called. */
-  hold(): () => void;
+  readonly hold: () => () => void;
   /** Resolves when so many items wait. */
-  waiting(count: number): Promise<void>;
+  readonly waiting: (count: number) => Promise<void>;
+  /** Resolves when so many reservations were made. */
+  reserved(count: number): Promise<void>;
   /** Makes the next submission fail. */
   failWith(error: Error): void;
   /** Resolves when no place is taken. */
@@ -66,6 +68,7 @@ export function createFakeEngine(): FakeEngine {
       };
     },
     waiting: (count) => until(() => waiting === count),
+    reserved: (count) => until(() => reservations.length === count),
     failWith(error) {
       failure = error;
     },
@@ -76,6 +79,7 @@ export function createFakeEngine(): FakeEngine {
       reservations.push(options);
       let places = images;
       taken += images;
+      changed();
       const free = (count: number) => {
         places -= count;
         taken -= count;

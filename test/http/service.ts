@@ -14,7 +14,7 @@ export interface Service {
   /** `http://127.0.0.1:…`, without a slash at the end. */
   readonly url: string;
   /** Everything logged so far. */
-  log(): string;
+  readonly log: () => string;
 }
 
 /** The HTTP side around a fake engine, listening on a free port until the test ends. */

@@ -33,18 +33,18 @@ export const connectionsPlugin = fp(
         return;
       }
       reply.removeHeader('connection');
-      reply.raw.once('finish', () => {
-        if (raw.complete) return;
-        let remaining = lingerBytes;
-        const timer = setTimeout(() => raw.destroy(), lingerMs).unref();
-        raw.once('close', () => {
-          clearTimeout(timer);
-        });
-        raw.on('data', (chunk: Buffer) => {
-          remaining -= chunk.length;
-          if (remaining < 0) raw.destroy();
-        });
+      let remaining = lingerBytes;
+      const timer = setTimeout(() => raw.destroy(), lingerMs).unref();
+      raw.once('close', () => {
+        clearTimeout(timer);
       });
+      // Whoever was reading will not go on.
+      raw.unpipe();
+      raw.on('data', (chunk: Buffer) => {
+        remaining -= chunk.length;
+        if (remaining < 0) raw.destroy();
+      });
+      raw.resume();
     });
     done();
   },

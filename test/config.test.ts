@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { ConfigError, readConfig, settingsHelp } from '../src/config.js';
+
+describe('settings', () => {
+  test('an empty environment gives the defaults of the reference', () => {
+    const config = readConfig({});
+    const { host, port, provider, workers, threads, batchDelayMs, maxQueueImages, requestTimeoutMs } = config;
+    assert.deepEqual(
+      { host, port, provider, workers, threads, batchDelayMs, maxQueueImages, requestTimeoutMs },
+      {
+        host: '127.0.0.1',
+        port: 8080,
+        provider: 'auto',
+        workers: 'auto',
+        threads: 'auto',
+        batchDelayMs: 0,
+        maxQueueImages: 256,
+        requestTimeoutMs: 30_000,
+      },
+    );
+    const { maxBodyBytes, maxPixels, maxBatchImages, cacheSize, allowUrlImages } = config;
+    assert.deepEqual(
+      { maxBodyBytes, maxPixels, maxBatchImages, cacheSize, allowUrlImages },
+      {
+        maxBodyBytes: 20 * 1024 * 1024,
+        maxPixels: 50_000_000,
+        maxBatchImages: 16,
+        cacheSize: 0,
+        allowUrlImages: false,
+      },
+    );
+    assert.match(config.modelPath, /models\/default$/);
+  });
+
+  test('an empty variable is an unset one', () => {
+    assert.equal(readConfig({ PORT: '' }).port, 8080);
+  });
+
+  test('values are read as what they mean', () => {
+    const config = readConfig({
+      PORT: '0',
+      WORKERS: '2',
+      DEVICES: '0, 1',
+      TRUST_PROXY: 'true',
+      LOG_LEVEL: 'warn',
+    });
+    assert.deepEqual(
+      [config.port, config.workers, config.devices, config.trustProxy, config.logLevel],
+      [0, 2, ['0', '1'], true, 'warn'],
+    );
+  });
+
+  const invalid: [string, string, RegExp][] = [
+    ['PORT', '65536', /^PORT must be a whole number from 0 to 65535$/],
+    ['PORT', '80a', /^PORT must be a whole number/],
+    ['PORT', '-1', /^PORT must be/],
+    ['WORKERS', 'many', /^WORKERS must be auto, or a whole number from 1 to 64$/],
+    ['PROVIDER', 'gpu', /^PROVIDER must be one of auto, cpu, cuda/],
+    ['TRUST_PROXY', 'yes', /^TRUST_PROXY must be one of true, false$/],
+    ['DEVICES', 'zero', /^DEVICES must be device numbers/],
+    ['MAX_PIXELS', '0', /^MAX_PIXELS must be/],
+    ['LOG_LEVEL', 'loud', /^LOG_LEVEL must be one of/],
+    ['MODEL_PATH', ' ', /^MODEL_PATH must be a folder$/],
+  ];
+  for (const [name, value, message] of invalid) {
+    test(`${name}=${value} is refused with what it takes`, () => {
+      assert.throws(
+        () => readConfig({ [name]: value }),
+        (error) => {
+          assert.ok(error instanceof ConfigError);
+          assert.match(error.message, message);
+          return true;
+        },
+      );
+    });
+  }
+
+  test('what this version cannot do yet is refused, not ignored', () => {
+    for (const planned of [
+      'ALLOW_URL_IMAGES=true',
+      'API_KEYS=0123456789abcdef',
+      'RATE_LIMIT=5',
+      'CACHE_SIZE=100',
+    ]) {
+      const [name = '', value] = planned.split('=');
+      assert.throws(() => readConfig({ [name]: value }), ConfigError, planned);
+    }
+    assert.equal(readConfig({ CACHE_SIZE: '0', ALLOW_URL_IMAGES: 'false' }).cacheSize, 0);
+  });
+
+  test('a key is never repeated in a message', () => {
+    assert.throws(
+      () => readConfig({ API_KEYS: 'secret' }),
+      (error) => !String(error).includes('secret'),
+    );
+  });
+
+  test('the help has a line for every setting, with its default', () => {
+    const help = settingsHelp();
+    for (const line of [
+      /^ {2}PORT +port to listen on.*\[8080\]$/m,
+      /^ {2}MODEL_PATH .*\[the embedded bundle\]$/m,
+    ]) {
+      assert.match(help, line);
+    }
+    assert.doesNotMatch(help, /\[\]/);
+  });
+});

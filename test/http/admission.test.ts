@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { type IncomingMessage, request as httpRequest } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { quarters } from '../images/drawn.js';
+import { formOf, json, startService } from './service.js';
+
+const photo = await quarters().jpeg().toBuffer();
+const post = (url: string, init: RequestInit = { body: formOf(['image', photo]) }) =>
+  fetch(`${url}/v1/captions`, { method: 'POST', ...init });
+
+/** Sends the headers of a photo, and the bytes only if the caller does. */
+function beginUpload(url: string, bytes = photo.length) {
+  const upload = httpRequest(`${url}/v1/captions`, {
+    method: 'POST',
+    headers: { 'content-type': 'image/jpeg', 'content-length': bytes },
+  });
+  // What the server does to the connection is the test's business, not an exception's.
+  upload.on('error', () => undefined);
+  upload.flushHeaders();
+  return upload;
+}
+
+async function responseTo(upload: ReturnType<typeof httpRequest>) {
+  const response = await new Promise<IncomingMessage>((resolve) => upload.once('response', resolve));
+  const body: unknown = JSON.parse(await text(response));
+  assert.ok(typeof body === 'object' && body !== null && 'code' in body);
+  return { status: response.statusCode, headers: response.headers, code: body.code };
+}
+
+test('a full queue answers 503 with Retry-After before any byte of the body has come', async (t) => {
+  const { url, engine } = await startService(t);
+  engine.capacity = 0;
+  const upload = beginUpload(url);
+  const { status, headers, code } = await responseTo(upload);
+  assert.deepEqual([status, code, headers['retry-after']], [503, 'queue_full', '7']);
+  upload.destroy();
+});
+
+test('an engine that is not ready refuses, and says when to come again', async (t) => {
+  const { url, engine } = await startService(t);
+  engine.readiness = { ready: false, reason: 'the worker is being restarted' };
+  const response = await post(url);
+  assert.deepEqual([response.status, response.headers.get('retry-after')], [503, '1']);
+  assert.equal((await json(response))['code'], 'not_ready');
+});
+
+test('clients that send megabytes before they listen still get to read an early answer', async (t) => {
+  const { url, engine } = await startService(t, { MAX_BODY_BYTES: String(8 * 1024 * 1024) });
+  const large = Buffer.alloc(6 * 1024 * 1024);
+  const tooLarge = Buffer.alloc(12 * 1024 * 1024);
+  engine.capacity = 0;
+  for (let round = 0; round < 5; round++) {
+    assert.equal((await post(url, { body: formOf(['image', large]) })).status, 503);
+    assert.equal((await post(url, { body: formOf(['image', tooLarge]) })).status, 413);
+  }
+  const curl = promisify(execFile)('curl', [
+    ...['--silent', '--max-time', '20', '--write-out', ' %{http_code}', '--form', 'image=@-;filename=a.jpg'],
+    `${url}/v1/captions`,
+  ]);
+  assert.ok(curl.child.stdin !== null);
+  curl.child.stdin.end(tooLarge);
+  assert.match((await curl).stdout, /"code":"body_too_large".* 413$/);
+});
+
+test('a body that goes on and on after its refusal is cut off', async (t) => {
+  const { url } = await startService(t, { MAX_BODY_BYTES: '2048' });
+  const upload = beginUpload(url, 100_000_000);
+  assert.equal((await responseTo(upload)).code, 'body_too_large');
+  const closed = new Promise((resolve) => upload.once('close', resolve));
+  const chunk = Buffer.alloc(1_000_000);
+  while (!upload.destroyed && upload.writable) {
+    await Promise.race([closed, new Promise((resolve) => upload.write(chunk, resolve))]);
+  }
+  await closed;
+});
+
+test('each request holds one place until it is answered', async (t) => {
+  const { url, engine } = await startService(t);
+  const letGo = engine.hold();
+  const answers = [post(url), post(url)];
+  await engine.waiting(2);
+  assert.equal(engine.taken, 2);
+  letGo();
+  assert.deepEqual(
+    (await Promise.all(answers)).map(({ status }) => status),
+    [200, 200],
+  );
+  await engine.idle();
+});
+
+test('a refused image gives its place back', async (t) => {
+  const { url, engine } = await startService(t);
+  assert.equal((await post(url, { body: formOf(['image', Buffer.from('text')]) })).status, 415);
+  await engine.idle();
+});
+
+test('a client that leaves while its image waits frees the place', async (t) => {
+  const { url, engine, log } = await startService(t);
+  engine.hold();
+  const client = new AbortController();
+  const answer = post(url, { body: formOf(['image', photo]), signal: client.signal });
+  await engine.waiting(1);
+  assert.equal(engine.reservations[0]?.signal.aborted, false);
+  client.abort();
+  await assert.rejects(answer, { name: 'AbortError' });
+  await engine.idle();
+  assert.equal(engine.reservations[0]?.signal.aborted, true);
+  assert.match(log(), /"client has gone"/);
+  assert.doesNotMatch(log(), /"level":50/);
+});
+
+test('a client that leaves in the middle of its upload frees the place', async (t) => {
+  const { url, engine } = await startService(t);
+  const upload = beginUpload(url);
+  upload.write(photo.subarray(0, 100));
+  await engine.reserved(1);
+  upload.destroy();
+  await engine.idle();
+  assert.equal(engine.items.length, 0);
+});
+
+test('an answer that is not ready in time is 504, and the place is free', async (t) => {
+  const { url, engine, log } = await startService(t, { REQUEST_TIMEOUT_MS: '100' });
+  engine.hold();
+  const response = await post(url);
+  assert.deepEqual([response.status, (await json(response))['code']], [504, 'deadline_exceeded']);
+  await engine.idle();
+  assert.doesNotMatch(log(), /"level":50|already sent/);
+});
+
+for (const [kind, type] of [
+  ['raw', 'image/jpeg'],
+  ['form', 'multipart/form-data; boundary=line'],
+] as const) {
+  test(`an upload (${kind}) that takes too long is 504, and holds no place after it`, async (t) => {
+    const { url, engine } = await startService(t, { REQUEST_TIMEOUT_MS: '150' });
+    const upload = httpRequest(`${url}/v1/captions`, {
+      method: 'POST',
+      headers: { 'content-type': type, 'content-length': 10_000 },
+    });
+    upload.on('error', () => undefined);
+    upload.write('--line\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\nabc');
+    const { status, code } = await responseTo(upload);
+    assert.deepEqual([status, code], [504, 'deadline_exceeded']);
+    await engine.idle();
+    upload.destroy();
+  });
+}
+
+test('closing answers what has begun, and takes nothing more', async (t) => {
+  const { app, url, engine } = await startService(t);
+  const letGo = engine.hold();
+  const answers = [post(url), post(url)];
+  await engine.waiting(2);
+  const closed = app.close();
+  await assert.rejects(post(url), 'a new connection is refused');
+  letGo();
+  for (const response of await Promise.all(answers)) {
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get('connection'), 'close');
+    assert.match(String((await json(response))['caption']), /picture/);
+  }
+  await closed;
+});

@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createDecoder } from '../../src/images/decoder.js';
+import { quarters } from './drawn.js';
+
+const target = { width: 16, height: 16, resize: 'stretch', kernel: 'cubic' } as const;
+const request = (signal: AbortSignal) => ({
+  maxPixels: 1_000_000,
+  deadline: performance.now() + 30_000,
+  signal,
+});
+
+test('an image whose client left while others were decoded is not decoded', async () => {
+  const decode = createDecoder(1);
+  const image = await quarters().png().toBuffer();
+  const client = new AbortController();
+  const first = decode(image, target, request(new AbortController().signal));
+  const second = decode(image, target, request(client.signal));
+  client.abort();
+  assert.equal((await first).pixels.length, 16 * 16 * 3);
+  await assert.rejects(second, { name: 'AbortError' });
+});
+
+test('images wait for a free decoder and are decoded in order', async () => {
+  const decode = createDecoder(1);
+  const large = await quarters(2000, 2000).png().toBuffer();
+  const small = await quarters(8, 8).png().toBuffer();
+  const finished: string[] = [];
+  const signal = new AbortController().signal;
+  await Promise.all([
+    decode(large, target, { ...request(signal), maxPixels: 4_000_000 }).then(() => finished.push('large')),
+    decode(small, target, request(signal)).then(() => finished.push('small')),
+  ]);
+  assert.deepEqual(finished, ['large', 'small']);
+});
