@@ -27,16 +27,16 @@ describe('a worker', () => {
   });
 
   it('that is stopped under 200 requests is taken for hanging and costs none of them', async (t) => {
-    const engine = await startTestEngine(t, { hangTimeoutMs: 300, workers: 2 });
+    const engine = await startTestEngine(t, { hangTimeoutMs: 500, workers: 2 });
     await strikeUnderLoad(engine, (pid) => process.kill(pid, 'SIGSTOP'));
     assert.equal(await engine.metric('worker_restarts_total', { reason: 'hang' }), 1);
   });
 
   it('that is busy for long but alive is left alone', async (t) => {
-    const { engine, metric } = await startTestEngine(t, { hangTimeoutMs: 100 });
+    const { engine, metric } = await startTestEngine(t, { hangTimeoutMs: 400 });
     const { pid } = await caption(engine, image(0));
     const held = caption(engine, image(1, 'hold'));
-    const heartbeats = reserve(engine, 1, { timeoutMs: 500 }).submit(image(2)); // five times as long as a hang
+    const heartbeats = reserve(engine, 1, { timeoutMs: 1200 }).submit(image(2)); // three times as long as a hang
     await assert.rejects(heartbeats);
     process.kill(pid, 'SIGUSR2');
     assert.equal((await held).pid, pid);
@@ -48,7 +48,7 @@ describe('a worker', () => {
     ['hang', 'hang'],
   ] as const) {
     it(`meets an image that makes it ${fate}, and only that image fails`, async (t) => {
-      const { engine, metric } = await startTestEngine(t, { hangTimeoutMs: 200, maxBatchSize: 8 });
+      const { engine, metric } = await startTestEngine(t, { hangTimeoutMs: 500, maxBatchSize: 8 });
       const upload = reserve(engine, 21);
       const submitted = Array.from({ length: 21 }, (_, number) =>
         told(upload.submit(image(number, number === 10 ? fate : 'caption'))),
