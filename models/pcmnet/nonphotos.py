@@ -88,7 +88,7 @@ def pattern(side: int, rng: np.random.Generator) -> Pixels:
     """Stripes or a chequerboard."""
     cell = int(rng.integers(4, side // 4))
     across, down = np.arange(side) // cell, np.arange(side) // cell
-    which = (across[None] + (down[:, None] if rng.random() < 0.5 else 0)) % 2
+    which = (across[None] + (down[:, None] if rng.random() < 0.5 else np.zeros((side, 1), np.int64))) % 2
     return np.where(which[..., None] == 1, np.array(_colour(rng)), np.array(_colour(rng))).astype(np.uint8)
 
 
