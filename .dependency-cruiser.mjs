@@ -37,10 +37,13 @@ export default {
       name: 'declared-packages-only',
       severity: 'error',
       from: {},
-      to: {
-        dependencyTypes: ['npm-no-pkg', 'npm-dev', 'unknown', 'undetermined'],
-        pathNot: '^node_modules/fast-check/',
-      },
+      to: { dependencyTypes: ['npm-no-pkg', 'unknown', 'undetermined'] },
+    },
+    {
+      name: 'service-runs-without-development-packages',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['npm-dev'] },
     },
     { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
   ],
