@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from .dual_encoder import DualEncoder, SentenceEncoder
+from .export_graphs import memory_length
 from .model import PCMNet
 from .text import UNKNOWN, Vocabulary
 from .vision import LiteTower
@@ -140,7 +141,7 @@ def manifest_of(pieces: Pieces, precisions: Sequence[str]) -> dict[str, Any]:
             "grid": c.grid_width,
             "embedding": c.embedding,
             "memory": c.width,
-            "memoryLength": 1 + 2 * c.patches,
+            "memoryLength": memory_length(c),
             "vocabulary": c.vocabulary,
         },
         "decoding": {

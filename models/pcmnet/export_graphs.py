@@ -18,17 +18,24 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from .beam_search import BeamStep, Fixed, State, first_state
+from .config import ModelConfig
 from .dual_encoder import DualEncoder, SentenceEncoder
+from .mixup import most_salient
 from .model import KeysValues, PCMNet, additive
 from .onnx_loop import loop_over
 from .vision import LiteTower
 
-OPSET = 18
+OPSET = 20
 POSITIONS = 128
 """Rows kept of the sinusoid table, which is 5000 long: more than any caption has, and a fortieth of the size."""
 
 Dims = tuple[int | str, ...]
 """Sizes of a tensor; those with a name are free."""
+
+
+def memory_length(config: ModelConfig) -> int:
+    """M of the exported graphs: the image, its patches, and the salient ones once more."""
+    return 1 + config.patches + most_salient(config.patches, config.k, config.k2, config.mode)
 
 
 class Encoder(nn.Module):
@@ -50,7 +57,7 @@ class Mixup(nn.Module):
     def forward(self, grid: Tensor, local: Tensor, image: Tensor, concepts: Tensor) -> tuple[Tensor, ...]:
         """[B, N, D], [B, N, E], [B, E], [C, E] → memory [B, M, d], its mask [B, M], concept ids and scores [B, k], cosines of
         patches and concepts [B, N, k]"""
-        memory = self.model.encode(grid, local, image, concepts)
+        memory = self.model.encode(grid, local, image, concepts, compact=True)
         return memory.states, memory.mask, memory.concepts.ids, memory.concepts.scores, memory.patch_scores
 
 
@@ -166,7 +173,7 @@ def encoder_graph(tower: LiteTower, dual: DualEncoder, side: int) -> onnx.ModelP
 def mixup_graph(model: PCMNet) -> onnx.ModelProto:
     c = model.config
     n, e, k = c.patches, c.embedding, c.k
-    memory = 1 + 2 * n
+    memory = memory_length(c)
     return to_onnx(
         Mixup(model),
         {
@@ -209,26 +216,26 @@ def _cache_names(kind: str, layers: int) -> list[str]:
 def start_graph(model: PCMNet) -> onnx.ModelProto:
     """memory, memory_mask, beam_size → what `step_graph` takes at its first step."""
     c = model.config
-    head, places = c.width // c.heads, 1 + 2 * c.patches
+    head, places = c.width // c.heads, memory_length(c)
     state: dict[str, Dims] = dict.fromkeys(("tokens", "runs"), ("B", "K", 1))
     state |= dict.fromkeys(("log_probs", "lengths"), ("B", "K"))
     state |= dict.fromkeys(_cache_names("past", c.decoder_layers), ("B*K", c.heads, 0, head))
-    fixed: dict[str, Dims] = dict.fromkeys(_cache_names("cross", c.decoder_layers), ("B", c.heads, places, head))
+    fixed: dict[str, Dims] = dict.fromkeys(_cache_names("cross", c.decoder_layers), ("B", c.heads, "M", head))
     return to_onnx(
         Start(model),
         {
-            "memory": (torch.randn(2, places, c.width), ("B", places, c.width)),
-            "memory_mask": (torch.ones(2, places), ("B", places)),
+            "memory": (torch.randn(2, places, c.width), ("B", "M", c.width)),
+            "memory_mask": (torch.ones(2, places), ("B", "M")),
             "beam_size": (torch.tensor(3), ()),
         },
-        {**state, **fixed, "cross_mask": ("B", 1, 1, places)},
+        {**state, **fixed, "cross_mask": ("B", 1, 1, "M")},
     )
 
 
 def step_graph(model: PCMNet) -> onnx.ModelProto:
     """One step of the search as a flat graph; its inputs are those of `Step`, its outputs `living` and `next_…`."""
     c = model.config
-    layers, heads, head, places = c.decoder_layers, c.heads, c.width // c.heads, 1 + 2 * c.patches
+    layers, heads, head, places = c.decoder_layers, c.heads, c.width // c.heads, memory_length(c)
     b, k, t = 2, 3, 4
     ids = torch.randint(1, c.vocabulary, (b, k, t))
     inputs: dict[str, tuple[Tensor, Dims]] = {
@@ -246,9 +253,9 @@ def step_graph(model: PCMNet) -> onnx.ModelProto:
             {"T": "T+1", "T-1": "T"}.get(size, size) if isinstance(size, str) else size for size in dims
         )
     for name in _cache_names("cross", layers):
-        inputs[name] = (torch.randn(b, heads, places, head), ("B", heads, places, head))
+        inputs[name] = (torch.randn(b, heads, places, head), ("B", heads, "M", head))
     inputs |= {
-        "cross_mask": (torch.zeros(b, 1, 1, places), ("B", 1, 1, places)),
+        "cross_mask": (torch.zeros(b, 1, 1, places), ("B", 1, 1, "M")),
         "word_bias": (torch.zeros(b, c.vocabulary), ("B", c.vocabulary)),
         "max_length": (torch.full((b,), 20), ("B",)),
         "length_penalty": (torch.zeros(b), ("B",)),

@@ -42,6 +42,24 @@ def concept_features(similarity: Tensor, tags: Tensor, temperature: float) -> Te
     return F.softmax(similarity / temperature, dim=-1) @ tags
 
 
+def most_salient(patches: int, k: int, k2: float, mode: str) -> int:
+    """How many patches can be salient at inference, at most."""
+    return min(salient_cells(patches, k, k2), patches) if mode == "top" else patches
+
+
+def first_salient(m: Tensor, count: int) -> Tensor:
+    """Salient patches in their order, then others, `count` in all: m [B, N] → places [B, count]"""
+    patches = m.shape[1]
+    # No two of these are equal: which of equals `topk` takes first differs between runtimes.
+    order = m * patches - torch.arange(patches, device=m.device)
+    return order.topk(count, dim=-1).indices
+
+
+def salient_cells(patches: int, k: int, k2: float) -> int:
+    """Replaced cells of S in mode `top`."""
+    return int(k2) if k2 >= 1 else int(k2 * patches * k)
+
+
 def salient_patches(similarity: Tensor, k2: float, mode: str, training: bool) -> Tensor:
     """m: 1 for the patches that concepts replace, else 0  # [B, N]
 
@@ -58,7 +76,7 @@ def salient_patches(similarity: Tensor, k2: float, mode: str, training: bool) ->
         return (torch.rand(batch, patches, device=similarity.device) < k2).to(similarity.dtype)
     if mode != "top":
         raise ValueError(f"unknown mixup mode {mode!r}: top, random, all or off")
-    cells = int(k2) if k2 >= 1 else int(k2 * patches * k)
+    cells = salient_cells(patches, k, k2)
     chosen = similarity.flatten(1).topk(cells, dim=-1).indices  # [B, k2]
     patch = torch.div(chosen, k, rounding_mode="floor")
     return similarity.new_zeros(batch, patches).scatter(1, patch, 1.0)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .dropout import Dropout, dropout
-from .mixup import Concepts, concept_features, cosine_of_patches, detect_concepts, salient_patches
+from .mixup import Concepts, concept_features, cosine_of_patches, detect_concepts, most_salient, salient_patches
 
 MASKED = -10000.0
 """Added to the attention logits of what must not be attended."""
@@ -144,9 +144,12 @@ class VisualEmbed(nn.Module):
         kind = table[0] + types.unsqueeze(-1) * (table[1] - table[0])
         return self.dropout(self.embeddings_norm(F.relu(x + positions + kind)))
 
-    def forward(self, grid: Tensor, local: Tensor, image: Tensor, vocabulary: Tensor) -> tuple[Tensor, Tensor, Concepts, Tensor]:
+    def forward(
+        self, grid: Tensor, local: Tensor, image: Tensor, vocabulary: Tensor, compact: bool = False
+    ) -> tuple[Tensor, Tensor, Concepts, Tensor]:
         """`grid` [B, N, D], `local` [B, N, E], `image` [B, E] and `vocabulary` [C, E] of unit vectors
-        → embedded sequence [B, M, d], its mask [B, M], the concepts, S [B, N, k]. Training mode selects the form."""
+        → embedded sequence [B, M, d], its mask [B, M], the concepts, S [B, N, k]. Training mode selects the form. `compact`
+        appends only as many places as can be attended, which changes no caption: for serving."""
         c = self.config
         with torch.no_grad():
             concepts = detect_concepts(image, vocabulary, c.k, c.temperature, c.threshold)
@@ -161,10 +164,18 @@ class VisualEmbed(nn.Module):
             mixed = torch.where(m.unsqueeze(-1) > 0, tags, patches)
             x = self._finish(torch.cat([start, mixed], 1), self.embeddings_pos, torch.cat([first, m], 1))
             return x, torch.ones_like(x[..., 0]), concepts, similarity
-        start = self.g_embeddings(image).unsqueeze(1)
-        positions = torch.cat([self.embeddings_pos, self.embeddings_pos[:, 1:]], 1)
-        x = self._finish(torch.cat([start, patches, tags], 1), positions, torch.cat([first, torch.zeros_like(m), m], 1))
-        mask = torch.cat([first + 1, torch.ones_like(m), m], 1)
+        x = torch.cat([self.g_embeddings(image).unsqueeze(1), patches], 1)
+        none, again = torch.zeros_like(m), self.embeddings_pos[:, 1:]
+        if compact:
+            # Unlike m itself, the keys have no ties, which every runtime would break in its own way.
+            keys = m - torch.arange(c.patches, device=m.device) / c.patches
+            places = keys.topk(most_salient(c.patches, c.k, c.k2, c.mode), dim=-1).indices
+            m = m.gather(1, places)
+            tags = tags.gather(1, places.unsqueeze(-1).expand(-1, -1, c.width))
+            again = self.embeddings_pos[0, 1:][places]
+        positions = torch.cat([self.embeddings_pos.expand_as(x), again.expand_as(tags)], 1)
+        x = self._finish(torch.cat([x, tags], 1), positions, torch.cat([first, none, m], 1))
+        mask = torch.cat([first + 1, torch.ones_like(none), m], 1)
         return x, mask, concepts, similarity
 
 
@@ -244,9 +255,9 @@ class PCMNet(nn.Module):
         self.token_embed = TokenEmbed(config)
         self.predictor = Predictor(config)
 
-    def encode(self, grid: Tensor, local: Tensor, image: Tensor, vocabulary: Tensor) -> Memory:
+    def encode(self, grid: Tensor, local: Tensor, image: Tensor, vocabulary: Tensor, compact: bool = False) -> Memory:
         """Grid features, local and global embeddings of images, and a concept vocabulary → memory (see `VisualEmbed`)."""
-        x, mask, concepts, similarity = self.visual_embed(grid, local, image, vocabulary)
+        x, mask, concepts, similarity = self.visual_embed(grid, local, image, vocabulary, compact)
         return Memory(self.encoder(x, mask), mask, concepts, similarity)
 
     def forward(self, memory: Memory, tokens: Tensor) -> Tensor:

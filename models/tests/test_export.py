@@ -132,7 +132,7 @@ def test_the_manifest_states_what_the_graphs_take(pieces: Pieces, folder: Path) 
     assert np.fromfile(folder / "concepts.f32", "<f4").reshape(-1, 16) == pytest.approx(pieces.concept_embeddings.numpy())
     sizes = {
         "encoder": {"pixels": ["B", SIDE, SIDE, 3], "grid": ["B", 4, 1280], "local": ["B", 4, 16], "image_embedding": ["B", 16]},
-        "decoder": {"memory": ["B", 9, 32], "word_bias": ["B", 30], "beam_size": [], "tokens": ["B", "K", "L"]},
+        "decoder": {"memory": ["B", "M", 32], "word_bias": ["B", 30], "beam_size": [], "tokens": ["B", "K", "L"]},
         "mixup": {"memory": ["B", 9, 32], "concepts": ["C", 16], "patch_scores": ["B", 4, 5]},
         "textEncoder": {"text_embedding": ["X", 16]},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from pcmnet.nonphotos import KINDS, draw_nonphotos
 
 
