@@ -11,6 +11,7 @@ import { openApiPlugin } from './http/plugins/openapi.js';
 import { problemsPlugin, sendProblem } from './http/plugins/problems.js';
 import { RequestLog } from './http/request-log.js';
 import { captionRoutes } from './http/routes/captions.js';
+import { conceptRoutes } from './http/routes/concepts.js';
 import { modelRoutes } from './http/routes/models.js';
 import { operationRoutes } from './http/routes/operation.js';
 import { createDecoder } from './images/decoder.js';
@@ -60,6 +61,7 @@ export async function buildApp({
   const captioning = { engine, decoder: createDecoder(config.decoders), maxPixels };
   await app.register(captionRoutes, { captioning, requestTimeoutMs, maxBodyBytes });
   await app.register(modelRoutes, { engine });
+  await app.register(conceptRoutes, { engine });
   await app.register(operationRoutes, { engine, registry });
   return app;
 }

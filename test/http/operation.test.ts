@@ -53,6 +53,14 @@ test('/v1/models lists the model that is served, in the shape OpenAI’s clients
   });
 });
 
+test('/v1/concepts lists the words that are looked for by default', async (t) => {
+  const { url } = await startService(t);
+  assert.deepEqual(await json(await fetch(`${url}/v1/concepts`)), {
+    model: { id: 'example', version: '1.0.0' },
+    concepts: ['dog', 'cat', 'tree'],
+  });
+});
+
 test('/metrics counts answers by route, method and status', async (t) => {
   const { url } = await startService(t);
   const image = await quarters().jpeg().toBuffer();
@@ -87,6 +95,7 @@ test('/openapi.json is what openapi.yaml says, and describes every route', async
     '/openapi.json',
     '/readyz',
     '/v1/captions',
+    '/v1/concepts',
     '/v1/models',
   ]);
 });
