@@ -1,0 +1,81 @@
+import { writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { BenchError, type Figure } from './figures/figure.js';
+import { serviceAndBare } from './figures/service-and-bare.js';
+import { enlargedPhotos } from './photos/enlarged-photos.js';
+
+/** The first is measured when none is named. */
+const figures: readonly [Figure, ...Figure[]] = [serviceAndBare];
+
+/** The photos for development lie beside the repository; this file is compiled to dist/bench. */
+const defaultPhotos = fileURLToPath(new URL('../../../shared/data/images', import.meta.url));
+
+const usage = `Usage: npm run bench -- [options] [figure…]
+
+Figures, [${figures[0].name}] without one:
+${figures.map(({ name, help }) => `  ${name}  ${help}`).join('\n')}
+
+Options:
+  --photos DIR   take photos from this folder   [../shared/data/images beside the repository]
+  --count N      distinct photos, at least 64   [400]
+  --seconds N    time to measure each figure    [240]
+  --json FILE    write all numbers there too
+  --help
+
+Settings of the service, such as WORKERS and MAX_BATCH_SIZE, are taken from the environment.
+`;
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      photos: { type: 'string', default: defaultPhotos },
+      count: { type: 'string', default: '400' },
+      seconds: { type: 'string', default: '240' },
+      json: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(usage);
+    return;
+  }
+  const wanted = positionals.length === 0 ? [figures[0]] : positionals.map(figureNamed);
+  const seconds = wholeNumber('--seconds', values.seconds);
+  const count = wholeNumber('--count', values.count);
+  const progress = (line: string): void => {
+    console.error(`bench: ${line}`);
+  };
+  progress(`preparing photos from ${values.photos}`);
+  const photos = await enlargedPhotos(values.photos, count);
+  const data: Record<string, object> = {};
+  for (const { name, measure } of wanted) {
+    const result = await measure({ photos, seconds, progress });
+    data[name] = result.data;
+    console.log(result.text);
+  }
+  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(data, undefined, 2)}\n`);
+}
+
+function figureNamed(name: string): Figure {
+  const figure = figures.find((candidate) => candidate.name === name);
+  if (figure === undefined) throw new BenchError(`there is no figure ${name}; --help lists what there is`);
+  return figure;
+}
+
+function wholeNumber(option: string, text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new BenchError(`${option} takes a whole number`);
+  return Number(text);
+}
+
+try {
+  await main();
+} catch (error) {
+  const isExplained = error instanceof BenchError || (error instanceof TypeError && 'code' in error);
+  console.error(
+    `bench: ${error instanceof Error ? (isExplained ? error.message : error.stack) : String(error)}`,
+  );
+  // Ends the processes that are still running, too.
+  process.exit(1);
+}

@@ -1,0 +1,54 @@
+import { readFile } from 'node:fs/promises';
+import { type Static, Type } from 'typebox';
+import { Compile } from 'typebox/compile';
+
+const StageTiming = Type.Object({
+  queueMs: Type.Number(),
+  decodeMs: Type.Number(),
+  encodeMs: Type.Number(),
+  mixupMs: Type.Number(),
+  captionMs: Type.Number(),
+  scoreMs: Type.Number(),
+});
+export type RequestTiming = Static<typeof StageTiming>;
+
+/** Only what is measured, so that other versions of the service can be driven too. */
+const answerOf = Compile(Type.Object({ timing: StageTiming }));
+
+export interface Answer {
+  readonly status: number;
+  /** From before the request is written to after its answer is read. */
+  readonly latencyMs: number;
+  /** Of answers with status 200. */
+  readonly timing?: RequestTiming;
+}
+
+export type CaptionClient = () => Promise<Answer>;
+
+/**
+ * A client that posts the next photo at each call, as the form field `image`, as `curl -F` does.
+ * @param photos paths of JPEG files; read once, here
+ */
+export async function createCaptionClient(url: string, photos: readonly string[]): Promise<CaptionClient> {
+  const boundary = 'pcm-caption-bench-7Bq2Vw';
+  const head = `--${boundary}\r\ncontent-disposition: form-data; name="image"; filename="photo.jpg"\r\ncontent-type: image/jpeg\r\n\r\n`;
+  const bodies: Buffer<ArrayBuffer>[] = [];
+  for (const photo of photos) {
+    bodies.push(
+      Buffer.concat([Buffer.from(head), await readFile(photo), Buffer.from(`\r\n--${boundary}--\r\n`)]),
+    );
+  }
+  const headers = { 'content-type': `multipart/form-data; boundary=${boundary}` };
+  let next = 0;
+  return async () => {
+    const body = bodies[next++ % bodies.length] ?? Buffer.alloc(0);
+    const started = performance.now();
+    const response = await fetch(`${url}/v1/captions`, { method: 'POST', headers, body });
+    const answer: unknown = await response.json();
+    const latencyMs = performance.now() - started;
+    const { status } = response;
+    if (status !== 200) return { status, latencyMs };
+    if (!answerOf.Check(answer)) throw new Error('an answer with status 200 has no timing');
+    return { status, latencyMs, timing: answer.timing };
+  };
+}

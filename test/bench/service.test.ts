@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { createCaptionClient } from '../../bench/service/caption-client.js';
+import { runClosedLoop } from '../../bench/service/closed-loop.js';
+import { servedModel } from '../../bench/service/served-model.js';
+import { measureService } from '../../bench/service/service-window.js';
+import { startService } from '../http/service.js';
+import { quarters } from '../images/drawn.js';
+
+const instantly = { windowMs: 1 };
+
+test('as many requests are in flight as places, and those of the start are not counted', async () => {
+  let inFlight = 0;
+  let most = 0;
+  let calls = 0;
+  const client = async () => {
+    calls += 1;
+    most = Math.max(most, ++inFlight);
+    await new Promise(setImmediate);
+    inFlight -= 1;
+    return { status: 200, latencyMs: 50 };
+  };
+  const { answers, imagesPerSecond } = await runClosedLoop({ client, concurrency: 4, ...instantly });
+  assert.equal(most, 4);
+  assert.equal(inFlight, 0);
+  assert.ok(answers.length >= 4 && answers.length <= calls - 4);
+  // Four places that each get an answer every 50 ms.
+  assert.equal(imagesPerSecond, 80);
+});
+
+test('a client that fails ends the load', async () => {
+  const client = () => Promise.reject(new Error('connection refused'));
+  await assert.rejects(runClosedLoop({ client, concurrency: 4, ...instantly }), /connection refused/);
+});
+
+test('the service is measured with distinct photos', async (t) => {
+  const { url, engine } = await startService(t);
+  const client = await createCaptionClient(url, await drawnPhotos(3));
+  const window = await measureService({ url, pid: process.pid }, client, 2, instantly.windowMs);
+  assert.equal(window.latenciesMs.length, window.timings.length);
+  assert.ok(window.timings.length >= 2);
+  assert.ok(window.timings.every(({ captionMs, queueMs }) => captionMs === 3 && queueMs === 1.25));
+  assert.ok(window.imagesPerSecond > 0);
+  assert.ok(window.eventLoopDelayMs !== undefined && window.eventLoopDelayMs > 0);
+  if (process.platform === 'linux') assert.ok((window.memoryBytes ?? 0) > 10 * 1024 ** 2);
+  const seen = new Set(engine.items.map(({ pixels }) => Buffer.from(pixels).toString('hex')));
+  assert.equal(seen.size, 3);
+  const { provider, precision } = await servedModel(url);
+  assert.deepEqual({ provider, precision }, { provider: 'cpu', precision: 'w8' });
+});
+
+test('a service that refuses is not measured', async (t) => {
+  const { url } = await startService(t, { MAX_BODY_BYTES: '1024' });
+  const file = join(await photoFolder(), 'large.jpg');
+  await writeFile(file, Buffer.alloc(5000));
+  const client = await createCaptionClient(url, [file]);
+  await assert.rejects(
+    measureService({ url, pid: process.pid }, client, 1, instantly.windowMs),
+    /answered 413/,
+  );
+});
+
+async function photoFolder(): Promise<string> {
+  return mkdtemp(join(tmpdir(), 'pcm-caption-bench-test-'));
+}
+
+async function drawnPhotos(count: number): Promise<string[]> {
+  const folder = await photoFolder();
+  const photos = Array.from({ length: count }, async (_, index) => {
+    const file = join(folder, `${index}.jpg`);
+    await writeFile(
+      file,
+      await quarters(320, 200)
+        .rotate(90 * index)
+        .jpeg()
+        .toBuffer(),
+    );
+    return file;
+  });
+  return Promise.all(photos);
+}
