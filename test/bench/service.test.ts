@@ -3,12 +3,12 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import sharp from 'sharp';
 import { createCaptionClient } from '../../bench/service/caption-client.js';
 import { runClosedLoop } from '../../bench/service/closed-loop.js';
 import { servedModel } from '../../bench/service/served-model.js';
 import { measureService } from '../../bench/service/service-window.js';
 import { startService } from '../http/service.js';
-import { quarters } from '../images/drawn.js';
 
 const instantly = { windowMs: 1 };
 
@@ -38,7 +38,7 @@ test('a client that fails ends the load', async () => {
 
 test('the service is measured with distinct photos', async (t) => {
   const { url, engine } = await startService(t);
-  const client = await createCaptionClient(url, await drawnPhotos(3));
+  const client = await createCaptionClient(url, await drawnPhotos('red', 'green', 'blue'));
   const window = await measureService({ url, pid: process.pid }, client, 2, instantly.windowMs);
   assert.equal(window.latenciesMs.length, window.timings.length);
   assert.ok(window.timings.length >= 2);
@@ -67,17 +67,13 @@ async function photoFolder(): Promise<string> {
   return mkdtemp(join(tmpdir(), 'pcm-caption-bench-test-'));
 }
 
-async function drawnPhotos(count: number): Promise<string[]> {
+/** Each of a colour of its own. */
+async function drawnPhotos(...colours: readonly string[]): Promise<string[]> {
   const folder = await photoFolder();
-  const photos = Array.from({ length: count }, async (_, index) => {
-    const file = join(folder, `${index}.jpg`);
-    await writeFile(
-      file,
-      await quarters(320, 200)
-        .rotate(90 * index)
-        .jpeg()
-        .toBuffer(),
-    );
+  const photos = colours.map(async (background) => {
+    const file = join(folder, `${background}.jpg`);
+    const create = { width: 64, height: 48, channels: 3, background } as const;
+    await writeFile(file, await sharp({ create }).jpeg().toBuffer());
     return file;
   });
   return Promise.all(photos);
