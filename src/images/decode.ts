@@ -1,5 +1,6 @@
 import sharp, { type Metadata } from 'sharp';
 import { ServiceError } from '../problem.js';
+import { enlarge } from './enlarge.js';
 import { type ImageFormat, imageFormats, sniffFormat } from './format.js';
 
 /** The model's input, as its bundle says. */
@@ -63,6 +64,7 @@ export async function decodeImage(
   }
   const remainingMs = deadline - performance.now();
   if (remainingMs <= 0) throw tooLate();
+  const shrunk = shrunkSize({ width, height }, target);
   const decoding = sharp(bytes, {
     limitInputPixels: maxPixels,
     autoOrient: true,
@@ -71,7 +73,7 @@ export async function decodeImage(
   })
     .timeout({ seconds: Math.max(1, Math.ceil(remainingMs / 1000)) })
     .flatten({ background: '#ffffff' })
-    .resize(target.width, target.height, {
+    .resize(shrunk.width, shrunk.height, {
       fit: target.resize === 'stretch' ? 'fill' : 'cover',
       position: 'centre',
       kernel: target.kernel,
@@ -88,10 +90,30 @@ export async function decodeImage(
   } catch (error) {
     throw performance.now() >= deadline ? tooLate() : error;
   }
-  if (pixels.length !== target.width * target.height * 3) {
-    throw new Error(`decoding gave ${pixels.length} bytes for ${target.width} × ${target.height} RGB pixels`);
+  if (pixels.length !== shrunk.width * shrunk.height * 3) {
+    throw new Error(`decoding gave ${pixels.length} bytes for ${shrunk.width} × ${shrunk.height} RGB pixels`);
   }
-  return { pixels, width, height, format };
+  return {
+    pixels: isSmaller(shrunk, target) ? enlarge(pixels, shrunk, target) : pixels,
+    width,
+    height,
+    format,
+  };
+}
+
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** What sharp resizes to. A side that is shorter than the target's stays: `enlarge` does it, as training did. */
+function shrunkSize({ width, height }: Size, target: PixelTarget): Size {
+  if (target.resize === 'crop') return target;
+  return { width: Math.min(width, target.width), height: Math.min(height, target.height) };
+}
+
+function isSmaller(size: Size, target: Size): boolean {
+  return size.width < target.width || size.height < target.height;
 }
 
 function supportedFormat(bytes: Uint8Array): ImageFormat {
