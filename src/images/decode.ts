@@ -28,6 +28,9 @@ export interface DecodedImage {
   readonly format: ImageFormat;
 }
 
+/** The longest that sharp can be told to wait. */
+const maxDecodeSeconds = 3600;
+
 // Every loader is a parser that strangers can reach, so all but these are closed (libvips brings PDF, SVG,
 // HEIC, raw dumps and more). Only the buffer variants: nothing here reads a file.
 sharp.block({ operation: ['VipsForeignLoad'] });
@@ -71,7 +74,7 @@ export async function decodeImage(
     // A truncated or corrupt image would be captioned with its missing part grey.
     failOn: 'error',
   })
-    .timeout({ seconds: Math.max(1, Math.ceil(remainingMs / 1000)) })
+    .timeout({ seconds: Math.min(maxDecodeSeconds, Math.ceil(remainingMs / 1000)) })
     .flatten({ background: '#ffffff' })
     .resize(shrunk.width, shrunk.height, {
       fit: target.resize === 'stretch' ? 'fill' : 'cover',
