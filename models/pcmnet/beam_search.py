@@ -81,12 +81,11 @@ class BeamStep(nn.Module):
         frozen = ((last == END) & (iteration > 0)) | (iteration >= fixed.max_length).unsqueeze(1)
 
         logits, caches = self.model.step(last.reshape(-1, 1), iteration, state.caches, fixed.cross, fixed.cross_mask)
-        logits = logits.reshape(batch, beams, -1) + fixed.word_bias.unsqueeze(1)  # [B, K, V]
-        total = logits.logsumexp(-1, keepdim=True)  # [B, K, 1]
-        logits = logits.scatter_add(2, state.tokens, repeated(state.runs, fixed.no_repeat_ngram) * DEAD)
+        logits = logits.reshape(batch, beams, -1) + fixed.word_bias.unsqueeze(1)
+        log_probs = logits.log_softmax(-1)  # [B, K, V]
+        forbidden = repeated(state.runs, fixed.no_repeat_ngram) * DEAD
         # The best K of all K·V continuations are among the best K of each beam.
-        best, ids = logits.topk(beams, dim=-1)  # [B, K, K]
-        gains = best - total
+        gains, ids = log_probs.scatter_add(2, state.tokens, forbidden).topk(beams, dim=-1)  # [B, K, K]
         # A frozen beam goes on as it is, once: END at no cost; its other continuations are dead.
         alone = torch.where(torch.arange(beams, device=gains.device) == 0, 0.0, DEAD)  # [K]
         gains = torch.where(frozen.unsqueeze(-1), alone, gains)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 OPTIONS = ("max_length", "length_penalty", "no_repeat_ngram", "word_bias")
 """Inputs of the step that are the caller's."""
@@ -26,6 +26,26 @@ def _add_prefix(graph: GraphProto, prefix: str, keep: set[str]) -> None:
         value.name = renamed(value.name)
 
 
+def _take_constant(body: GraphProto, known: set[str]) -> list[NodeProto]:
+    """Takes out of a flat body the nodes that give the same at every step: their inputs are all `known` outside of it.
+
+    Among them are the transposed keys of cross-attention, which cost a good part of a step.
+    """
+    results = {value.name for value in body.output}
+    outside: list[NodeProto] = []
+    inside: list[NodeProto] = []
+    known = known | {""}
+    for node in body.node:
+        if known.issuperset(node.input) and results.isdisjoint(node.output):
+            outside.append(node)
+            known.update(node.output)
+        else:
+            inside.append(node)
+    del body.node[:]
+    body.node.extend(inside)
+    return outside
+
+
 def loop_over(start: ModelProto, step: ModelProto) -> ModelProto:
     """`start` gives the state before the first step and what stays fixed. `step` takes `iteration`, state and fixed tensors by
     the same names, and gives `living`, then the next state in the same order. The loop ends when no beam lives, or after the
@@ -45,8 +65,9 @@ def loop_over(start: ModelProto, step: ModelProto) -> ModelProto:
     _add_prefix(start_graph, "start.", {value.name for value in start_graph.input} | fixed)
     _add_prefix(body, "step.", fixed)
 
-    options = {value.name: value for value in body.input if value.name in fixed}
     weights = list(body.initializer)
+    constant = _take_constant(body, fixed | {weight.name for weight in weights})
+    options = {value.name: value for value in body.input if value.name in fixed}
     alive = helper.make_tensor_value_info("step.alive", TensorProto.BOOL, ())
     inputs = [body.input[0], alive, *body.input[1 : len(body.output)]]
     del body.initializer[:], body.input[:]
@@ -62,6 +83,7 @@ def loop_over(start: ModelProto, step: ModelProto) -> ModelProto:
     loop = ["most_steps", "true", *(f"start.{name}" for name in state)]
     nodes = [
         *start_graph.node,
+        *constant,
         helper.make_node("ReduceMax", ["max_length"], ["most_steps"], "most_steps", keepdims=0),
         helper.make_node("Loop", loop, [last[name] for name in state], "beam_search", body=body),
         helper.make_node("Slice", [last["tokens"], "after_bos", "to_the_end", "along_tokens"], ["tokens"], "words"),
