@@ -147,8 +147,11 @@ Drawings that are no photos are in the first fit as negatives. Mean confidence o
 ![Reliability diagrams]({DIAGRAM})
 
 ## Limits
+Seen by eye on validation photos, or to be expected of the data; none of it is measured.
+
 - It knows what 9,285 photos show: people outdoors, dogs, sports, streets, some animals and food. Rare objects become common ones.
-- It counts badly above two, does not read text, and mistakes colours and materials in the dark.
+- Three or more people become "a group". Clothes and grounds often get a wrong colour or name (sand becomes snow, a bare chest a red shirt). It
+  does not read text. Darkness was not looked at.
 - It names people by the words the captions used (man, woman, boy, girl): a guess from clothes and hair, not knowledge.
 - Charts, screenshots and drawings get a sentence all the same; the confidence is what tells.
 - Mirrored photos were used in training, so it does not tell left from right.

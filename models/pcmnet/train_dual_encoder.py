@@ -127,8 +127,7 @@ def random_crops(pixels: Tensor, side: int, min_area: float, rng: np.random.Gene
 def tower_loss(scale: Tensor, images: Tensor, texts: Tensor, other_texts: Tensor) -> Tensor:
     """InfoNCE both ways: images against these and other captions, captions against these images.
 
-    No memory of earlier images: fresh embeddings would run ahead of remembered ones in one common direction, and captions
-    that point that way become everybody's neighbours (image→text R@1 fell from 0.41 to 0.28 within 72 steps).
+    There is no memory of earlier images: docs/decisions/0003 says what was seen with one, and what was not shown.
     """
     target = torch.arange(len(images))
     similarity = images @ texts.T
