@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-PARTS = ("tower", "dual-encoder", "captioner")
+PARTS = {"tower": ("tower",), "dual-encoder": ("dual-encoder",), "captioner": ("captioner-rewarded", "captioner")}
+"""Each part and the names its file may have in a run's folder, the furthest trained first. The concept map is in the captioner."""
+CONCEPT_MAP = "visual_embed.concept_map."
 VOCABULARY = "vocabulary.txt"
 SHARD_BYTES = 40_000_000
 
@@ -18,10 +20,11 @@ def pack(run: Path, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.safetensors"):
         stale.unlink()
-    for part in PARTS:
+    for part, names in PARTS.items():
         shards: list[dict[str, Tensor]] = [{}]
         size = 0
-        for name, value in torch.load(run / f"{part}.pt", weights_only=True).items():
+        path = next((run / f"{name}.pt" for name in names if (run / f"{name}.pt").exists()), run / f"{part}.pt")
+        for name, value in torch.load(path, weights_only=True).items():
             half = (value.half() if value.is_floating_point() else value).contiguous()
             if size + half.nbytes > SHARD_BYTES:
                 shards.append({})
@@ -35,6 +38,11 @@ def pack(run: Path, folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
+def concept_map_of(captioner: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of the captioner's concept map, empty if it has none."""
+    return {name.removeprefix(CONCEPT_MAP): value for name, value in captioner.items() if name.startswith(CONCEPT_MAP)}
+
+
 def unpack(folder: Path, run: Path) -> None:
     """Puts packed parts into a run's folder, where every stage finds them as if it had just trained them."""
     run.mkdir(parents=True, exist_ok=True)
@@ -44,5 +52,8 @@ def unpack(folder: Path, run: Path) -> None:
             state |= load_file(shard)
         if not state:
             raise FileNotFoundError(f"{folder} has no {part}-1.safetensors")
-        torch.save({n: v.float() if v.is_floating_point() else v for n, v in state.items()}, run / f"{part}.pt")
+        full = {n: v.float() if v.is_floating_point() else v for n, v in state.items()}
+        torch.save(full, run / f"{part}.pt")
+        if part == "captioner" and (moved := concept_map_of(full)):
+            torch.save(moved, run / "concepts.pt")
     (run / VOCABULARY).write_bytes((folder / VOCABULARY).read_bytes())

@@ -57,6 +57,12 @@ class ConceptConfig:
     min_captions: int = 5
     max_words: int = 800
     prompts: list[str] = field(default_factory=lambda: ["a photo of a {}", "a {}", "there is a {} in the picture"])
+    epochs: int = 15
+    """Of the map that moves the words' embeddings to photos that show them."""
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+    image_noise: float = 0.02
+    """Gaussian noise on the image embeddings."""
 
 
 @dataclass
@@ -79,6 +85,8 @@ class ModelConfig:
     mode: str = "top"
     threshold: float = 0.0
     temperature: float = 0.01
+    adapt_concepts: bool = False
+    """Move concept embeddings by a trained affine map before anything compares them with an image; not in the paper."""
     noise_variance: float = 0.016
     dropout: float = 0.2
     attention_dropout: float = 0.3
@@ -113,6 +121,23 @@ class CaptionerConfig:
 
 
 @dataclass
+class SelfCriticalConfig:
+    """Training on the reward of the model's own captions, after cross-entropy."""
+
+    batch_size: int = 32
+    samples: int = 5
+    """Captions drawn of each photo; each is compared with the others."""
+    steps: int = 1200
+    learning_rate: float = 5e-5
+    warmup_steps: int = 30
+    cross_entropy: float = 0.1
+    """Weight of cross-entropy on people's captions beside the reward."""
+    average_decay: float = 0.99
+    """Of the running average of the weights, a step."""
+    evaluate_every: int = 150
+
+
+@dataclass
 class Config:
     seed: int = 1234
     id: str = "pcm-net-lite2"
@@ -123,6 +148,7 @@ class Config:
     concepts: ConceptConfig = field(default_factory=ConceptConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     captioner: CaptionerConfig = field(default_factory=CaptionerConfig)
+    self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
 
 
 def _override(target: Any, values: dict[str, Any], where: str) -> None:

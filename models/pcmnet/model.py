@@ -114,6 +114,21 @@ class DecoderLayer(FeedForward):
         return self.feed_forward(x)
 
 
+class ConceptMap(nn.Module):
+    """Moves concept embeddings to the photos that show them. Text embeddings of words lie near sentences with that word, which is
+    not where a photo lies that shows the thing; one affine map for all words serves a user's own words too."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+        nn.init.eye_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, concepts: Tensor) -> Tensor:
+        """Unit vectors [C, E] → unit vectors [C, E]"""
+        return F.normalize(self.linear(concepts), dim=-1)
+
+
 class VisualEmbed(nn.Module):
     """Mixup and embedding: grid features, concept features and the global embedding as one sequence."""
 
@@ -129,6 +144,8 @@ class VisualEmbed(nn.Module):
         self.embeddings_token_type = nn.Embedding(2, d)
         self.embeddings_norm = nn.LayerNorm(d, eps=1e-5)
         self.dropout = Dropout(config.embedding_dropout)
+        if config.adapt_concepts:
+            self.concept_map = ConceptMap(e).requires_grad_(False)
         if own_projection:
             # CLIP's final LayerNorm and projection, frozen: they make local embeddings of grid features.
             self.ln_post = nn.LayerNorm(config.grid_width, eps=1e-5).requires_grad_(False)
@@ -152,6 +169,8 @@ class VisualEmbed(nn.Module):
         appends only as many places as can be attended, which changes no caption: for serving."""
         c = self.config
         with torch.no_grad():
+            if c.adapt_concepts:
+                vocabulary = self.concept_map(vocabulary)
             concepts = detect_concepts(image, vocabulary, c.k, c.temperature, c.threshold)
             similarity = cosine_of_patches(local, concepts.tags)
             v = concept_features(similarity, concepts.tags, c.temperature)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from .captioning import caption_rows
 from .metrics import quick_cider
 from .model import PCMNet
-from .train_captioner import Captions, train_captioner
+from .self_critical import train_self_critical
+from .train_captioner import Captions, View, train_captioner
+from .train_concepts import precision, train_concept_map
 from .train_dual_encoder import CaptionBank, evaluate, train_head, train_tower
 from .training import Checkpoint, Log
 from .workspace import Workspace
@@ -38,19 +42,42 @@ def fit_dual_encoder(work: Workspace) -> dict[str, float]:
     return evaluate(encoder, _of(features, dev), dev)
 
 
+def fit_concepts(work: Workspace) -> dict[str, float]:
+    """Trains the map of concept embeddings → concepts.pt, precision of the top five on `dev`, if the configuration has one"""
+    if not work.config.model.adapt_concepts:
+        return {}
+    words, embeddings = work.concepts
+    dual = work.dual_encoder()
+    with torch.inference_mode():
+        images = dual.embed_image(work.pooled(tuned=True)[:, None])
+    train, dev = work.split("train"), work.split("dev")
+    own, theirs = images[[photo.row for photo in train]].clone(), images[[photo.row for photo in dev]].clone()
+    log = Log(work.run / "concepts.jsonl")
+    moved = train_concept_map(work.config, own, train, theirs, dev, words, embeddings.clone(), log)
+    torch.save(moved.state_dict(), work.run / "concepts.pt")
+    with torch.inference_mode():
+        return {"dev_precision": precision(theirs, moved(embeddings), words, dev)}
+
+
+def _dev_cider(work: Workspace, view: View) -> Callable[[PCMNet], dict[str, float]]:
+    dev, (_, concepts) = work.split("dev"), work.concepts
+    references = [photo.captions for photo in dev]
+
+    def evaluate_captions(current: PCMNet) -> dict[str, float]:
+        captions = caption_rows(current, view, [photo.row for photo in dev], concepts, work.vocabulary)
+        return {"dev_cider": quick_cider(captions, references)}
+
+    return evaluate_captions
+
+
 def fit_captioner(work: Workspace) -> dict[str, float]:
     """Trains PCM-Net on the tuned tower's grids → captioner.pt, CIDEr on `dev`"""
     config = work.config
     model = work.captioner(trained=False)
     _, concepts = work.concepts
     views = work.views()
-    train, dev = work.split("train"), work.split("dev")
-    references = [photo.captions for photo in dev]
-
-    def evaluate_captions(current: PCMNet) -> dict[str, float]:
-        captions = caption_rows(current, views[0], [photo.row for photo in dev], concepts, work.vocabulary)
-        return {"dev_cider": quick_cider(captions, references)}
-
+    train = work.split("train")
+    evaluate_captions = _dev_cider(work, views[0])
     captions = Captions(train, work.vocabulary, config.model.max_words)
     checkpoint, log = Checkpoint(work.run / "captioner.ckpt"), Log(work.run / "captioner.jsonl")
     train_captioner(config, model, views, concepts, train, captions, checkpoint, log, evaluate_captions)
@@ -58,4 +85,24 @@ def fit_captioner(work: Workspace) -> dict[str, float]:
     return evaluate_captions(model)
 
 
-STAGES = {"tower": tune_tower, "dual-encoder": fit_dual_encoder, "captioner": fit_captioner}
+def reward_captioner(work: Workspace) -> dict[str, float]:
+    """Trains PCM-Net on the reward of its own captions → captioner-rewarded.pt, CIDEr on `dev`"""
+    model = work.captioner(rewarded=False)
+    _, concepts = work.concepts
+    views = work.views()
+    evaluate_captions = _dev_cider(work, views[0])
+    checkpoint, log = Checkpoint(work.run / "self-critical.ckpt"), Log(work.run / "self-critical.jsonl")
+    train_self_critical(
+        work.config, model, views, concepts, work.split("train"), work.vocabulary, checkpoint, log, evaluate_captions
+    )
+    torch.save(model.state_dict(), work.run / "captioner-rewarded.pt")
+    return evaluate_captions(model)
+
+
+STAGES = {
+    "tower": tune_tower,
+    "dual-encoder": fit_dual_encoder,
+    "concepts": fit_concepts,
+    "captioner": fit_captioner,
+    "self-critical": reward_captioner,
+}

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .checkpoints import CONCEPT_MAP
 from .concepts import concept_words, embed_concepts
 from .config import Config
 from .data import Photo, of_split, open_pixels, read_photos, read_texts
@@ -114,11 +115,18 @@ class Workspace:
         encoder = self.dual_encoder()
         return [embed_view(self.grids(True, mirrored), encoder) for mirrored in names]
 
-    def captioner(self, trained: bool = True) -> PCMNet:
+    def captioner(self, trained: bool = True, rewarded: bool = True) -> PCMNet:
+        """Untrained, or after cross-entropy, or (if it was trained so far) after the reward of its own captions."""
         model_config = self.config.model
         model_config.vocabulary = len(self.vocabulary)
         torch.manual_seed(self.config.seed)
         model = PCMNet(model_config)
         if trained:
-            model.load_state_dict(torch.load(self.run / "captioner.pt", weights_only=True))
+            last = self.run / "captioner-rewarded.pt"
+            path = last if rewarded and last.exists() else self.run / "captioner.pt"
+            # The map is trained by a stage of its own, so a captioner from before it has none.
+            own = torch.load(path, weights_only=True)
+            model.load_state_dict(own | {k: v for k, v in model.state_dict().items() if k.startswith(CONCEPT_MAP)})
+        if model_config.adapt_concepts:
+            model.visual_embed.concept_map.load_state_dict(torch.load(self.run / "concepts.pt", weights_only=True))
         return model.eval()

@@ -1,0 +1,77 @@
+"""Training of the map from concept words to the photos that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .concepts import nouns_of
+from .config import Config
+from .data import Photo, batches
+from .model import ConceptMap
+from .training import Log, cosine, epoch_order, seed_step
+
+
+def noun_shares(photos: Sequence[Photo], words: Sequence[str]) -> Tensor:
+    """The share of each photo's captions that name each word  # [P, C]"""
+    column = {word: i for i, word in enumerate(words)}
+    out = torch.zeros(len(photos), len(words))
+    for row, photo in enumerate(photos):
+        for caption in photo.captions:
+            for noun in nouns_of(caption) & column.keys():
+                out[row, column[noun]] += 1 / len(photo.captions)
+    return out
+
+
+def precision(images: Tensor, concepts: Tensor, words: Sequence[str], photos: Sequence[Photo], top: int = 5) -> float:
+    """Share of the `top` concepts nearest to each photo that one of its captions names. Unit vectors [P, E], [C, E]."""
+    nearest = (images @ concepts.T).topk(top, dim=-1).indices.tolist()
+    named = [set().union(*(nouns_of(caption) for caption in photo.captions)) for photo in photos]
+    return float(np.mean([[words[i] in said for i in row] for row, said in zip(nearest, named, strict=True)]))
+
+
+def train_concept_map(
+    config: Config,
+    images: Tensor,
+    photos: Sequence[Photo],
+    dev_images: Tensor,
+    dev_photos: Sequence[Photo],
+    words: Sequence[str],
+    embeddings: Tensor,
+    log: Log,
+) -> ConceptMap:
+    """The map under which the detection softmax of a photo comes nearest to what its captions name.
+
+    `images` unit vectors [P, E] of photos, `embeddings` [C, E] of words. About a minute, so it has no checkpoint.
+    """
+    settings = config.concepts
+    shares = noun_shares(photos, words)
+    used = shares.sum(1) > 0
+    images, shares = images[used], shares[used]
+    target = shares / shares.sum(1, keepdim=True)
+    torch.manual_seed(config.seed)
+    moved = ConceptMap(embeddings.shape[1])
+    optimizer = torch.optim.AdamW(moved.parameters(), settings.learning_rate, weight_decay=0.0)
+    per_epoch = max(1, len(images) // settings.batch_size)
+    step = 0
+    for epoch in range(settings.epochs):
+        order = epoch_order(range(len(images)), config.seed, epoch).tolist()
+        for chosen in batches(order, settings.batch_size)[:per_epoch]:
+            seed_step(config.seed, step)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * cosine(step, settings.epochs * per_epoch, 0)
+            noisy = F.normalize(images[chosen] + torch.randn_like(images[chosen]) * settings.image_noise, dim=-1)
+            logits = noisy @ moved(embeddings).T / config.model.temperature
+            loss = F.cross_entropy(logits, target[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+        with torch.inference_mode():
+            reached = precision(dev_images, moved(embeddings), words, dev_photos)
+        log.write(stage="concepts", epoch=epoch + 1, loss=loss.item(), dev_precision=reached)
+    return moved
