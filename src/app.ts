@@ -10,6 +10,7 @@ import { metricsPlugin } from './http/plugins/metrics.js';
 import { openApiPlugin } from './http/plugins/openapi.js';
 import { problemsPlugin, sendProblem } from './http/plugins/problems.js';
 import { RequestLog } from './http/request-log.js';
+import { captionBatchRoutes } from './http/routes/caption-batch.js';
 import { captionRoutes } from './http/routes/captions.js';
 import { conceptRoutes } from './http/routes/concepts.js';
 import { modelRoutes } from './http/routes/models.js';
@@ -57,9 +58,14 @@ export async function buildApp({
   await app.register(bodiesPlugin);
   await app.register(openApiPlugin, { version: packageVersion() });
 
+  app.decorateRequest('admission', null);
   const { requestTimeoutMs, maxBodyBytes, maxPixels } = config;
-  const captioning = { engine, decoder: createDecoder(config.decoders), maxPixels };
-  await app.register(captionRoutes, { captioning, requestTimeoutMs, maxBodyBytes });
+  const way = { engine, decoder: createDecoder(config.decoders), maxPixels };
+  const bounds = { way, requestTimeoutMs, maxBodyBytes };
+  await app.register(captionRoutes, bounds);
+  // A batch that the whole queue cannot hold would never be admitted.
+  const maxBatchImages = Math.min(config.maxBatchImages, config.maxQueueImages);
+  await app.register(captionBatchRoutes, { ...bounds, maxBatchImages });
   await app.register(modelRoutes, { engine });
   await app.register(conceptRoutes, { engine });
   await app.register(operationRoutes, { engine, registry });

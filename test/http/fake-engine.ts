@@ -15,8 +15,12 @@ export interface FakeEngine extends Engine {
   readonly reservations: readonly ReserveOptions[];
   /** Lets submitted items wait until the function returned is called. */
   readonly hold: () => () => void;
+  /** The same for items after the first `count`. */
+  readonly holdFrom: (count: number) => () => void;
   /** Resolves when so many items wait. */
   readonly waiting: (count: number) => Promise<void>;
+  /** Resolves when so many items were submitted. */
+  submitted(count: number): Promise<void>;
   /** Resolves when so many reservations were made. */
   reserved(count: number): Promise<void>;
   /** Makes the next submission fail. */
@@ -33,7 +37,7 @@ export function createFakeEngine(): FakeEngine {
   const changed = () => changes.dispatchEvent(new Event('change'));
   let taken = 0;
   let waiting = 0;
-  let held = false;
+  let unheld = Infinity;
   let failure: Error | undefined;
 
   async function until(condition: () => boolean): Promise<void> {
@@ -42,6 +46,14 @@ export function createFakeEngine(): FakeEngine {
         changes.addEventListener('change', resolve, { once: true });
       });
     }
+  }
+
+  function holdFrom(count: number): () => void {
+    unheld = count;
+    return () => {
+      unheld = Infinity;
+      changed();
+    };
   }
 
   return {
@@ -60,14 +72,10 @@ export function createFakeEngine(): FakeEngine {
     },
     items,
     reservations,
-    hold() {
-      held = true;
-      return () => {
-        held = false;
-        changed();
-      };
-    },
+    hold: () => holdFrom(0),
+    holdFrom,
     waiting: (count) => until(() => waiting === count),
+    submitted: (count) => until(() => items.length === count),
     reserved: (count) => until(() => reservations.length === count),
     failWith(error) {
       failure = error;
@@ -87,10 +95,10 @@ export function createFakeEngine(): FakeEngine {
       };
       return {
         async submit(item) {
-          items.push(item);
+          const place = items.push(item);
           waiting++;
           changed();
-          await Promise.race([until(() => !held), aborted(options.signal)]);
+          await Promise.race([until(() => place <= unheld), aborted(options.signal)]);
           waiting--;
           if (places > 0) free(1);
           const error = failure;
