@@ -15,6 +15,7 @@ import { captionRoutes } from './http/routes/captions.js';
 import { conceptRoutes } from './http/routes/concepts.js';
 import { modelRoutes } from './http/routes/models.js';
 import { operationRoutes } from './http/routes/operation.js';
+import { scoreRoutes } from './http/routes/scores.js';
 import { createDecoder } from './images/decoder.js';
 
 export interface AppDependencies {
@@ -66,6 +67,7 @@ export async function buildApp({
   // A batch that the whole queue cannot hold would never be admitted.
   const maxBatchImages = Math.min(config.maxBatchImages, config.maxQueueImages);
   await app.register(captionBatchRoutes, { ...bounds, maxBatchImages });
+  await app.register(scoreRoutes, bounds);
   await app.register(modelRoutes, { engine });
   await app.register(conceptRoutes, { engine });
   await app.register(operationRoutes, { engine, registry });

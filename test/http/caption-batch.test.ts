@@ -118,7 +118,7 @@ test('options hold for every image', async (t) => {
   await send(service, asForm([red, blue], ['candidates', '2'], ['avoidWords', 'dog']));
   await send(service, asJson({ images: [inBase64(red)], candidates: 2, avoidWords: ['dog'] }));
   assert.equal(service.engine.items.length, 3);
-  for (const { options } of service.engine.items) {
+  for (const { options } of service.engine.captionItems) {
     assert.deepEqual([options.candidates, options.avoidWords], [2, ['dog']]);
   }
 });

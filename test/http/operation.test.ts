@@ -98,6 +98,7 @@ test('/openapi.json is what openapi.yaml says, and describes every route', async
     '/v1/captions/batch',
     '/v1/concepts',
     '/v1/models',
+    '/v1/scores',
   ]);
 });
 

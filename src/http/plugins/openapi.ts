@@ -21,7 +21,7 @@ export const openApiPlugin = fp(async (app, { version }: OpenApiOptions) => {
       },
       servers: [{ url: '/', description: 'This service' }],
       tags: [
-        { name: 'captions', description: 'Images in, sentences out.' },
+        { name: 'captions', description: 'Images in, sentences or scores out.' },
         { name: 'models', description: 'What is being served.' },
         { name: 'operation', description: 'Health and figures, for those who run the service.' },
       ],
