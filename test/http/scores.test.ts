@@ -26,7 +26,7 @@ const [fits, differs] = ['A red picture, with a comma & more: é 🐶', 'a blue 
 
 test('a form, a raw body and JSON get each text its scores, in the order sent', async (t) => {
   const service = await startService(t);
-  const query = `?${String(new URLSearchParams([fits, differs].map((text) => ['texts', text])))}`;
+  const query = `?${String(new URLSearchParams([fits, differs].map((text): [string, string] => ['texts', text])))}`;
   for (const { status, body } of [
     await score(service, asForm(fits, differs)),
     await score(service, asJson({ texts: [fits, differs] })),
@@ -76,7 +76,7 @@ for (const [what, init, detail] of refused) {
 
 test('an image that is none, none or two are problems as for captions', async (t) => {
   const service = await startService(t);
-  const form = (...parts: Parameters<typeof formOf>) => ({ body: formOf(['texts', 'a dog'], ...parts) });
+  const form = (...parts: [string, Buffer][]) => ({ body: formOf(['texts', 'a dog'], ...parts) });
   assert.equal((await score(service, form())).code, 'missing_image');
   assert.equal((await score(service, form(['image', Buffer.from('text')]))).code, 'unsupported_image_format');
   assert.equal((await score(service, form(['image', photo], ['image', photo]))).code, 'too_many_images');
