@@ -17,6 +17,7 @@ import { modelRoutes } from './http/routes/models.js';
 import { operationRoutes } from './http/routes/operation.js';
 import { scoreRoutes } from './http/routes/scores.js';
 import { createDecoder } from './images/decoder.js';
+import { createImageFetcher } from './images/fetch-image.js';
 
 export interface AppDependencies {
   readonly config: Config;
@@ -61,7 +62,15 @@ export async function buildApp({
 
   app.decorateRequest('admission', null);
   const { requestTimeoutMs, maxBodyBytes, maxPixels } = config;
-  const way = { engine, decoder: createDecoder(config.decoders), maxPixels };
+  const way = {
+    engine,
+    decoder: createDecoder(config.decoders),
+    maxPixels,
+    maxBodyBytes,
+    ...(config.allowUrlImages && {
+      fetchImage: createImageFetcher({ hosts: config.urlImageHosts, networks: config.urlImageNetworks }),
+    }),
+  };
   const bounds = { way, requestTimeoutMs, maxBodyBytes };
   await app.register(captionRoutes, bounds);
   // A batch that the whole queue cannot hold would never be admitted.

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import ipaddr from 'ipaddr.js';
 
 /** Where the repository or the installed package lies; compiled files are two folders below it. */
 const packageRoot = fileURLToPath(new URL('../../', import.meta.url));
@@ -72,6 +73,14 @@ function list(what: string, pattern: RegExp) {
     if (!values.every((value) => pattern.test(value))) throw new InvalidValue(what);
     return values;
   };
+}
+
+function networks(text: string): readonly string[] {
+  const values = text.split(',').map((value) => value.trim());
+  if (!values.every((value) => ipaddr.isValidCIDR(value))) {
+    throw new InvalidValue('networks such as 10.0.0.0/8, separated by commas');
+  }
+  return values;
 }
 
 const noText: readonly string[] = [];
@@ -189,8 +198,21 @@ const settings = {
     name: 'ALLOW_URL_IMAGES',
     parse: boolean,
     default: false,
-    planned: true,
-    help: 'true: images may be given by URL',
+    help: 'true: images may be given by URL, of public http(s) servers',
+  }),
+  urlImageHosts: setting({
+    name: 'URL_IMAGE_HOSTS',
+    parse: list('host names such as example.org or *.example.org', /^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$/),
+    default: noText,
+    defaultText: 'all public ones',
+    help: 'the only hosts that images by URL may come from, *. before a name for all below it',
+  }),
+  urlImageNetworks: setting({
+    name: 'URL_IMAGE_NETWORKS',
+    parse: networks,
+    default: noText,
+    defaultText: 'none',
+    help: 'networks that are not public but may be fetched from, such as 10.0.0.0/8',
   }),
   apiKeys: setting({
     name: 'API_KEYS',
@@ -272,6 +294,8 @@ export function readConfig(environment: Environment) {
     decoders: read(settings.decoders),
     cacheSize: read(settings.cacheSize),
     allowUrlImages: read(settings.allowUrlImages),
+    urlImageHosts: read(settings.urlImageHosts),
+    urlImageNetworks: read(settings.urlImageNetworks),
     apiKeys: read(settings.apiKeys),
     rateLimit: read(settings.rateLimit),
     trustProxy: read(settings.trustProxy),

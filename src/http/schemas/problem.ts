@@ -32,6 +32,7 @@ export const imageProblems = [
   'invalid_base64',
   'invalid_option',
   'url_not_allowed',
+  'url_unreachable',
   'body_too_large',
   'unsupported_media_type',
   'unsupported_image_format',
