@@ -4,11 +4,15 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { Config } from './config.js';
 import type { Engine } from './engine/engine.js';
+import { apiKeysPlugin } from './http/plugins/api-keys.js';
 import { bodiesPlugin } from './http/plugins/bodies.js';
 import { connectionsPlugin } from './http/plugins/connections.js';
+import { corsPlugin } from './http/plugins/cors.js';
+import { helmetPlugin } from './http/plugins/helmet.js';
 import { metricsPlugin } from './http/plugins/metrics.js';
 import { openApiPlugin } from './http/plugins/openapi.js';
 import { problemsPlugin, sendProblem } from './http/plugins/problems.js';
+import { rateLimitPlugin } from './http/plugins/rate-limit.js';
 import { RequestLog } from './http/request-log.js';
 import { captionBatchRoutes } from './http/routes/caption-batch.js';
 import { captionRoutes } from './http/routes/captions.js';
@@ -34,8 +38,9 @@ export async function buildApp({
   logger,
   registry,
 }: AppDependencies): Promise<FastifyInstance> {
-  const app = Fastify({
-    loggerInstance: logger,
+  const app: FastifyInstance = Fastify({
+    // @fastify/multipart traces the headers of a form, API keys among them.
+    loggerInstance: logger.child({}, { redact: ['busboyOptions.headers'] }),
     logController: new RequestLog(),
     bodyLimit: config.maxBodyBytes,
     trustProxy: config.trustProxy,
@@ -56,6 +61,8 @@ export async function buildApp({
 
   await app.register(problemsPlugin);
   await app.register(connectionsPlugin, { lingerBytes: 2 * config.maxBodyBytes });
+  await app.register(helmetPlugin);
+  await app.register(corsPlugin, { origins: config.corsOrigins });
   await app.register(metricsPlugin, { registry });
   await app.register(bodiesPlugin);
   await app.register(openApiPlugin, { version: packageVersion() });
@@ -72,13 +79,19 @@ export async function buildApp({
     }),
   };
   const bounds = { way, requestTimeoutMs, maxBodyBytes };
-  await app.register(captionRoutes, bounds);
   // A batch that the whole queue cannot hold would never be admitted.
   const maxBatchImages = Math.min(config.maxBatchImages, config.maxQueueImages);
-  await app.register(captionBatchRoutes, { ...bounds, maxBatchImages });
-  await app.register(scoreRoutes, bounds);
-  await app.register(modelRoutes, { engine });
-  await app.register(conceptRoutes, { engine });
+  const { apiKeyHashes: hashes, rateLimit: perMinute } = config;
+  // What costs something is asked for by those who may, as often as they may.
+  await app.register(async (v1) => {
+    await v1.register(rateLimitPlugin, { perMinute, hashes });
+    await v1.register(apiKeysPlugin, { hashes });
+    await v1.register(captionRoutes, bounds);
+    await v1.register(captionBatchRoutes, { ...bounds, maxBatchImages });
+    await v1.register(scoreRoutes, bounds);
+    await v1.register(modelRoutes, { engine });
+    await v1.register(conceptRoutes, { engine });
+  });
   await app.register(operationRoutes, { engine, registry });
   return app;
 }

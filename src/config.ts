@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import ipaddr from 'ipaddr.js';
+import { type ApiKeyHash, hashApiKey } from './http/api-keys.js';
 
 /** Where the repository or the installed package lies; compiled files are two folders below it. */
 const packageRoot = fileURLToPath(new URL('../../', import.meta.url));
@@ -82,6 +83,36 @@ function networks(text: string): readonly string[] {
   }
   return values;
 }
+
+/**
+ * Fastify's `trustProxy`. With `true` a client that reaches the service itself can name any address, and a number of
+ * proxies would not be safer: networks are.
+ */
+function trustedProxies(text: string): boolean | string[] {
+  if (text === 'true' || text === 'false') return text === 'true';
+  try {
+    return [...networks(text)];
+  } catch {
+    throw new InvalidValue('true, false, or the networks of proxies such as 10.0.0.0/8, separated by commas');
+  }
+}
+
+/** Keys are forgotten as soon as they are read; the message never repeats one. */
+function apiKeyHashes(text: string): readonly ApiKeyHash[] {
+  return text.split(',').map((value) => {
+    const key = value.trim();
+    const hash = /^sha256:([0-9a-f]{64})$/i.exec(key)?.[1];
+    if (hash !== undefined) return Buffer.from(hash, 'hex');
+    if (!/^[\x21-\x7e]{16,}$/.test(key) || key.startsWith('sha256:')) {
+      throw new InvalidValue(
+        'keys of at least 16 characters, or sha256: and 64 hexadecimal digits, separated by commas',
+      );
+    }
+    return hashApiKey(key);
+  });
+}
+
+const noKeys: readonly ApiKeyHash[] = [];
 
 const noText: readonly string[] = [];
 const MiB = 1024 * 1024;
@@ -216,31 +247,28 @@ const settings = {
   }),
   apiKeys: setting({
     name: 'API_KEYS',
-    parse: list('keys of at least 16 characters, separated by commas', /^[\x21-\x7e]{16,}$/),
-    default: noText,
+    parse: apiKeyHashes,
+    default: noKeys,
     defaultText: 'none: open',
-    planned: true,
-    help: 'keys that protect /v1/*, separated by commas',
+    help: 'keys that protect /v1/*, or their SHA-256 as sha256:…, separated by commas',
   }),
   rateLimit: setting({
     name: 'RATE_LIMIT',
     parse: integer(0, 1_000_000),
     default: 0,
-    planned: true,
     help: 'requests a minute for each key or address; 0: no limit',
   }),
   trustProxy: setting({
     name: 'TRUST_PROXY',
-    parse: boolean,
+    parse: trustedProxies,
     default: false,
-    help: 'true: take the client’s address from X-Forwarded-For',
+    help: 'networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8; true: all',
   }),
   corsOrigins: setting({
     name: 'CORS_ORIGINS',
     parse: list('origins such as https://example.org, or *', /^(\*|https?:\/\/[^\s/]+)$/),
     default: noText,
     defaultText: 'none',
-    planned: true,
     help: 'origins whose pages may call the service, separated by commas',
   }),
   logLevel: setting({
@@ -296,7 +324,7 @@ export function readConfig(environment: Environment) {
     allowUrlImages: read(settings.allowUrlImages),
     urlImageHosts: read(settings.urlImageHosts),
     urlImageNetworks: read(settings.urlImageNetworks),
-    apiKeys: read(settings.apiKeys),
+    apiKeyHashes: read(settings.apiKeys),
     rateLimit: read(settings.rateLimit),
     trustProxy: read(settings.trustProxy),
     corsOrigins: read(settings.corsOrigins),

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
 import type { Engine } from '../../engine/engine.js';
 import { type Model, ModelListSchema } from '../schemas/models.js';
+import { accessProblems, problemResponses } from '../schemas/problem.js';
 
 export interface ModelRouteOptions {
   readonly engine: Engine;
@@ -20,6 +21,7 @@ export function modelRoutes(app: FastifyInstance, { engine }: ModelRouteOptions,
           description: 'A list of one model.',
           content: { 'application/json': { schema: ModelListSchema } },
         },
+        ...problemResponses(...accessProblems),
       },
     },
     handler: (): Static<typeof ModelListSchema> => ({ object: 'list', data: [modelOf(engine, created)] }),

@@ -27,6 +27,7 @@ export function operationRoutes(
     schema: {
       operationId: 'getHealth',
       tags: ['operation'],
+      security: [],
       summary: 'Whether the process is alive',
       response: { 200: statusResponse('ok', 'It is.') },
     },
@@ -37,6 +38,7 @@ export function operationRoutes(
     schema: {
       operationId: 'getReadiness',
       tags: ['operation'],
+      security: [],
       summary: 'Whether images are taken: once the model is warm and until the service shuts down',
       response: { 200: statusResponse('ready', 'They are.'), ...problemResponses('not_ready', 'draining') },
     },
@@ -52,6 +54,7 @@ export function operationRoutes(
     schema: {
       operationId: 'getMetrics',
       tags: ['operation'],
+      security: [],
       summary: 'Figures for Prometheus',
       response: {
         200: {
@@ -71,6 +74,7 @@ export function operationRoutes(
     schema: {
       operationId: 'getOpenApi',
       tags: ['operation'],
+      security: [],
       summary: 'This document',
       response: {
         200: {

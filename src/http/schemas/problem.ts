@@ -22,8 +22,16 @@ export function problemDocument({ code, detail }: ServiceError, requestId: strin
   return { type: `urn:problem-type:${code}`, title, status, detail, code, requestId };
 }
 
+/** What may be wrong with any request under /v1/. */
+export const accessProblems = [
+  'unauthorized',
+  'rate_limited',
+  'internal',
+] as const satisfies readonly ProblemCode[];
+
 /** What may be wrong with a request that brings an image, or with its answer. */
 export const imageProblems = [
+  ...accessProblems,
   'missing_image',
   'too_many_images',
   'empty_image',
@@ -39,7 +47,6 @@ export const imageProblems = [
   'image_unreadable',
   'image_too_many_pixels',
   'image_crashes_model',
-  'internal',
   'queue_full',
   'not_ready',
   'draining',
@@ -60,7 +67,7 @@ export function problemResponses(...codes: readonly ProblemCode[]) {
 function responseOf(status: number, codes: readonly ProblemCode[]) {
   return {
     description: codes.map((code) => `\`${code}\`: ${problems[code].title}.`).join(' '),
-    ...(status === 503 && { headers: { 'retry-after': Type.Integer({ description: 'Seconds to wait.' }) } }),
+    ...headersOf(status),
     content: {
       [problemMediaType]: {
         schema: ProblemSchema,
@@ -68,6 +75,13 @@ function responseOf(status: number, codes: readonly ProblemCode[]) {
       },
     },
   };
+}
+
+function headersOf(status: number) {
+  if (status === 401)
+    return { headers: { 'www-authenticate': Type.String({ description: 'Bearer (RFC 6750).' }) } };
+  if (status !== 429 && status !== 503) return {};
+  return { headers: { 'retry-after': Type.Integer({ description: 'Seconds to wait.' }) } };
 }
 
 export function exampleProblem(code: ProblemCode): Problem {
