@@ -4,6 +4,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { Config } from './config.js';
 import type { Engine } from './engine/engine.js';
+import { answerClientError } from './http/client-error.js';
 import { apiKeysPlugin } from './http/plugins/api-keys.js';
 import { bodiesPlugin } from './http/plugins/bodies.js';
 import { connectionsPlugin } from './http/plugins/connections.js';
@@ -52,11 +53,7 @@ export async function buildApp({
     frameworkErrors: (error, request, reply) => {
       sendProblem(error, request, reply);
     },
-    clientErrorHandler: (_error, socket) => {
-      // What arrived is not HTTP, so there is no request to answer with a problem.
-      if (socket.writable)
-        socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
-    },
+    clientErrorHandler: answerClientError,
   });
 
   await app.register(problemsPlugin);

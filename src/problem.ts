@@ -21,6 +21,7 @@ export const problems = {
   image_unreadable: { status: 422, title: 'The image cannot be read' },
   image_too_many_pixels: { status: 422, title: 'The image has more pixels than the limit' },
   url_unreachable: { status: 422, title: 'No image could be fetched from the URL' },
+  headers_too_large: { status: 431, title: 'The header fields are larger than the limit' },
   rate_limited: { status: 429, title: 'Too many requests' },
   image_crashes_model: { status: 500, title: 'The model fails on this image' },
   internal: { status: 500, title: 'Something went wrong on this side' },

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
 import type { Engine } from '../../engine/engine.js';
-import { type Model, ModelListSchema } from '../schemas/models.js';
+import { type Model, modelExamples, ModelListSchema } from '../schemas/models.js';
 import { accessProblems, problemResponses } from '../schemas/problem.js';
 
 export interface ModelRouteOptions {
@@ -19,7 +19,7 @@ export function modelRoutes(app: FastifyInstance, { engine }: ModelRouteOptions,
       response: {
         200: {
           description: 'A list of one model.',
-          content: { 'application/json': { schema: ModelListSchema } },
+          content: { 'application/json': { schema: ModelListSchema, examples: modelExamples } },
         },
         ...problemResponses(...accessProblems),
       },

@@ -2,7 +2,7 @@ import { Type } from 'typebox';
 import { CaptionOptionsSchema } from './caption-options.js';
 import { captionExamples } from './caption-request.js';
 import { CaptionResultSchema } from './caption-result.js';
-import { base64, bytes, examplePng, exampleUrl, formNote, url } from './image.js';
+import { base64, bytes, content, exampleBytes, examplePng, exampleUrl, formNote, url } from './image.js';
 import { exampleProblem, ProblemSchema } from './problem.js';
 
 const strict = { additionalProperties: false };
@@ -13,17 +13,23 @@ export function captionBatchBody(maxImages: number) {
   const count = { minItems: 1, maxItems: maxImages };
   return {
     content: {
-      'multipart/form-data': {
-        schema: Type.Object(
+      'multipart/form-data': content(
+        Type.Object(
           {
             image: Type.Array(bytes(), { ...count, description: 'The image files: the field repeats.' }),
             ...options,
           },
           { ...strict, title: 'CaptionBatchForm', description: formNote },
         ),
-      },
-      'application/json': {
-        schema: Type.Object(
+        {
+          form: {
+            summary: 'Files and options',
+            value: { image: [exampleBytes, exampleBytes], candidates: 1 },
+          },
+        },
+      ),
+      'application/json': content(
+        Type.Object(
           {
             images: Type.Array(
               Type.Union([
@@ -36,13 +42,13 @@ export function captionBatchBody(maxImages: number) {
           },
           { ...strict, title: 'CaptionBatchRequest' },
         ),
-        'x-examples': {
+        {
           images: {
             summary: 'Two images, one by its address',
             value: { images: [{ image: examplePng }, { url: exampleUrl }], candidates: 1 },
           },
         },
-      },
+      ),
     },
   };
 }

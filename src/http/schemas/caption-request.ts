@@ -1,7 +1,16 @@
 import { Type } from 'typebox';
-import { imageFormats } from '../../images/format.js';
 import { CaptionOptionsSchema } from './caption-options.js';
-import { base64, bytes, examplePng, exampleUrl, formNote, url } from './image.js';
+import {
+  base64,
+  bytes,
+  content,
+  exampleBytes,
+  examplePng,
+  exampleUrl,
+  formNote,
+  rawImages,
+  url,
+} from './image.js';
 
 const strict = { additionalProperties: false };
 const options = CaptionOptionsSchema.properties;
@@ -12,18 +21,24 @@ export const captionQuery = CaptionOptionsSchema;
 /** Every way to send one image. */
 export const captionBody = {
   content: {
-    'multipart/form-data': {
-      schema: Type.Object(
+    'multipart/form-data': content(
+      Type.Object(
         { image: bytes('The image file.'), ...options },
         { ...strict, title: 'CaptionForm', description: formNote },
       ),
-    },
-    'application/json': {
-      schema: Type.Union([
+      {
+        form: {
+          summary: 'Files and options',
+          value: { image: exampleBytes, candidates: 5, avoidWords: ['photo'] },
+        },
+      },
+    ),
+    'application/json': content(
+      Type.Union([
         Type.Object({ image: base64(), ...options }, { ...strict, title: 'CaptionRequest' }),
         Type.Object({ url: url(), ...options }, { ...strict, title: 'CaptionUrlRequest' }),
       ]),
-      'x-examples': {
+      {
         image: { summary: 'An image and nothing else', value: { image: examplePng } },
         options: {
           summary: 'Five candidates without a word, and where concepts were found',
@@ -31,8 +46,8 @@ export const captionBody = {
         },
         url: { summary: 'An image by its address', value: { url: exampleUrl } },
       },
-    },
-    ...Object.fromEntries(imageFormats.map((format) => [`image/${format}`, { schema: bytes() }])),
+    ),
+    ...rawImages,
   },
 };
 

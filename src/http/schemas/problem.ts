@@ -22,11 +22,14 @@ export function problemDocument({ code, detail }: ServiceError, requestId: strin
   return { type: `urn:problem-type:${code}`, title, status, detail, code, requestId };
 }
 
+/** What may be wrong with any request. */
+export const anyProblems = ['headers_too_large', 'internal'] as const satisfies readonly ProblemCode[];
+
 /** What may be wrong with any request under /v1/. */
 export const accessProblems = [
+  ...anyProblems,
   'unauthorized',
   'rate_limited',
-  'internal',
 ] as const satisfies readonly ProblemCode[];
 
 /** What may be wrong with a request that brings an image, or with its answer. */

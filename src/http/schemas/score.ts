@@ -1,7 +1,16 @@
 import { type Static, Type } from 'typebox';
-import { base64, bytes, examplePng, exampleUrl, formNote, url } from './image.js';
+import {
+  base64,
+  bytes,
+  content,
+  exampleBytes,
+  examplePng,
+  exampleUrl,
+  formNote,
+  rawImages,
+  url,
+} from './image.js';
 import { decodedImage, milliseconds, servedModel } from './result-parts.js';
-import { imageFormats } from '../../images/format.js';
 
 const strict = { additionalProperties: false };
 
@@ -22,23 +31,24 @@ const texts = ['A dog runs through the grass.', 'Two people at a table'];
 
 export const scoreBody = {
   content: {
-    'multipart/form-data': {
-      schema: Type.Object(
+    'multipart/form-data': content(
+      Type.Object(
         { image: bytes('The image file.'), ...options },
         { ...strict, title: 'ScoreForm', description: formNote },
       ),
-    },
-    'application/json': {
-      schema: Type.Union([
+      { form: { summary: 'Files and options', value: { image: exampleBytes, texts } } },
+    ),
+    'application/json': content(
+      Type.Union([
         Type.Object({ image: base64(), ...options }, { ...strict, title: 'ScoreRequest' }),
         Type.Object({ url: url(), ...options }, { ...strict, title: 'ScoreUrlRequest' }),
       ]),
-      'x-examples': {
+      {
         image: { summary: 'An image and two texts', value: { image: examplePng, texts } },
         url: { summary: 'An image by its address', value: { url: exampleUrl, texts } },
       },
-    },
-    ...Object.fromEntries(imageFormats.map((format) => [`image/${format}`, { schema: bytes() }])),
+    ),
+    ...rawImages,
   },
 };
 
