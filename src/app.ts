@@ -4,17 +4,25 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { Config } from './config.js';
 import type { Engine } from './engine/engine.js';
+import { answerClientError } from './http/client-error.js';
+import { apiKeysPlugin } from './http/plugins/api-keys.js';
 import { bodiesPlugin } from './http/plugins/bodies.js';
 import { connectionsPlugin } from './http/plugins/connections.js';
+import { corsPlugin } from './http/plugins/cors.js';
+import { helmetPlugin } from './http/plugins/helmet.js';
 import { metricsPlugin } from './http/plugins/metrics.js';
 import { openApiPlugin } from './http/plugins/openapi.js';
 import { problemsPlugin, sendProblem } from './http/plugins/problems.js';
+import { rateLimitPlugin } from './http/plugins/rate-limit.js';
 import { RequestLog } from './http/request-log.js';
+import { captionBatchRoutes } from './http/routes/caption-batch.js';
 import { captionRoutes } from './http/routes/captions.js';
 import { conceptRoutes } from './http/routes/concepts.js';
 import { modelRoutes } from './http/routes/models.js';
 import { operationRoutes } from './http/routes/operation.js';
+import { scoreRoutes } from './http/routes/scores.js';
 import { createDecoder } from './images/decoder.js';
+import { createImageFetcher } from './images/fetch-image.js';
 
 export interface AppDependencies {
   readonly config: Config;
@@ -31,8 +39,9 @@ export async function buildApp({
   logger,
   registry,
 }: AppDependencies): Promise<FastifyInstance> {
-  const app = Fastify({
-    loggerInstance: logger,
+  const app: FastifyInstance = Fastify({
+    // @fastify/multipart traces the headers of a form, API keys among them.
+    loggerInstance: logger.child({}, { redact: ['busboyOptions.headers'] }),
     logController: new RequestLog(),
     bodyLimit: config.maxBodyBytes,
     trustProxy: config.trustProxy,
@@ -44,24 +53,42 @@ export async function buildApp({
     frameworkErrors: (error, request, reply) => {
       sendProblem(error, request, reply);
     },
-    clientErrorHandler: (_error, socket) => {
-      // What arrived is not HTTP, so there is no request to answer with a problem.
-      if (socket.writable)
-        socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
-    },
+    clientErrorHandler: answerClientError,
   });
 
   await app.register(problemsPlugin);
   await app.register(connectionsPlugin, { lingerBytes: 2 * config.maxBodyBytes });
+  await app.register(helmetPlugin);
+  await app.register(corsPlugin, { origins: config.corsOrigins });
   await app.register(metricsPlugin, { registry });
   await app.register(bodiesPlugin);
   await app.register(openApiPlugin, { version: packageVersion() });
 
+  app.decorateRequest('admission', null);
   const { requestTimeoutMs, maxBodyBytes, maxPixels } = config;
-  const captioning = { engine, decoder: createDecoder(config.decoders), maxPixels };
-  await app.register(captionRoutes, { captioning, requestTimeoutMs, maxBodyBytes });
-  await app.register(modelRoutes, { engine });
-  await app.register(conceptRoutes, { engine });
+  const way = {
+    engine,
+    decoder: createDecoder(config.decoders),
+    maxPixels,
+    maxBodyBytes,
+    ...(config.allowUrlImages && {
+      fetchImage: createImageFetcher({ hosts: config.urlImageHosts, networks: config.urlImageNetworks }),
+    }),
+  };
+  const bounds = { way, requestTimeoutMs, maxBodyBytes };
+  // A batch that the whole queue cannot hold would never be admitted.
+  const maxBatchImages = Math.min(config.maxBatchImages, config.maxQueueImages);
+  const { apiKeyHashes: hashes, rateLimit: perMinute } = config;
+  // What costs something is asked for by those who may, as often as they may.
+  await app.register(async (v1) => {
+    await v1.register(rateLimitPlugin, { perMinute, hashes });
+    await v1.register(apiKeysPlugin, { hashes });
+    await v1.register(captionRoutes, bounds);
+    await v1.register(captionBatchRoutes, { ...bounds, maxBatchImages });
+    await v1.register(scoreRoutes, bounds);
+    await v1.register(modelRoutes, { engine });
+    await v1.register(conceptRoutes, { engine });
+  });
   await app.register(operationRoutes, { engine, registry });
   return app;
 }

@@ -1,5 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import ipaddr from 'ipaddr.js';
+import { type ApiKeyHash, hashApiKey } from './http/api-keys.js';
 
 /** Where the repository or the installed package lies; compiled files are two folders below it. */
 const packageRoot = fileURLToPath(new URL('../../', import.meta.url));
@@ -73,6 +75,44 @@ function list(what: string, pattern: RegExp) {
     return values;
   };
 }
+
+function networks(text: string): readonly string[] {
+  const values = text.split(',').map((value) => value.trim());
+  if (!values.every((value) => ipaddr.isValidCIDR(value))) {
+    throw new InvalidValue('networks such as 10.0.0.0/8, separated by commas');
+  }
+  return values;
+}
+
+/**
+ * Fastify's `trustProxy`. With `true` a client that reaches the service itself can name any address, and a number of
+ * proxies would not be safer: networks are.
+ */
+function trustedProxies(text: string): boolean | string[] {
+  if (text === 'true' || text === 'false') return text === 'true';
+  try {
+    return [...networks(text)];
+  } catch {
+    throw new InvalidValue('true, false, or the networks of proxies such as 10.0.0.0/8, separated by commas');
+  }
+}
+
+/** Keys are forgotten as soon as they are read; the message never repeats one. */
+function apiKeyHashes(text: string): readonly ApiKeyHash[] {
+  return text.split(',').map((value) => {
+    const key = value.trim();
+    const hash = /^sha256:([0-9a-f]{64})$/i.exec(key)?.[1];
+    if (hash !== undefined) return Buffer.from(hash, 'hex');
+    if (!/^[\x21-\x7e]{16,}$/.test(key) || key.startsWith('sha256:')) {
+      throw new InvalidValue(
+        'keys of at least 16 characters, or sha256: and 64 hexadecimal digits, separated by commas',
+      );
+    }
+    return hashApiKey(key);
+  });
+}
+
+const noKeys: readonly ApiKeyHash[] = [];
 
 const noText: readonly string[] = [];
 const MiB = 1024 * 1024;
@@ -189,36 +229,46 @@ const settings = {
     name: 'ALLOW_URL_IMAGES',
     parse: boolean,
     default: false,
-    planned: true,
-    help: 'true: images may be given by URL',
+    help: 'true: images may be given by URL, of public http(s) servers',
+  }),
+  urlImageHosts: setting({
+    name: 'URL_IMAGE_HOSTS',
+    parse: list('host names such as example.org or *.example.org', /^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$/),
+    default: noText,
+    defaultText: 'all public ones',
+    help: 'the only hosts that images by URL may come from, *. before a name for all below it',
+  }),
+  urlImageNetworks: setting({
+    name: 'URL_IMAGE_NETWORKS',
+    parse: networks,
+    default: noText,
+    defaultText: 'none',
+    help: 'networks that are not public but may be fetched from, such as 10.0.0.0/8',
   }),
   apiKeys: setting({
     name: 'API_KEYS',
-    parse: list('keys of at least 16 characters, separated by commas', /^[\x21-\x7e]{16,}$/),
-    default: noText,
+    parse: apiKeyHashes,
+    default: noKeys,
     defaultText: 'none: open',
-    planned: true,
-    help: 'keys that protect /v1/*, separated by commas',
+    help: 'keys that protect /v1/*, or their SHA-256 as sha256:…, separated by commas',
   }),
   rateLimit: setting({
     name: 'RATE_LIMIT',
     parse: integer(0, 1_000_000),
     default: 0,
-    planned: true,
     help: 'requests a minute for each key or address; 0: no limit',
   }),
   trustProxy: setting({
     name: 'TRUST_PROXY',
-    parse: boolean,
+    parse: trustedProxies,
     default: false,
-    help: 'true: take the client’s address from X-Forwarded-For',
+    help: 'networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8; true: all',
   }),
   corsOrigins: setting({
     name: 'CORS_ORIGINS',
     parse: list('origins such as https://example.org, or *', /^(\*|https?:\/\/[^\s/]+)$/),
     default: noText,
     defaultText: 'none',
-    planned: true,
     help: 'origins whose pages may call the service, separated by commas',
   }),
   logLevel: setting({
@@ -272,7 +322,9 @@ export function readConfig(environment: Environment) {
     decoders: read(settings.decoders),
     cacheSize: read(settings.cacheSize),
     allowUrlImages: read(settings.allowUrlImages),
-    apiKeys: read(settings.apiKeys),
+    urlImageHosts: read(settings.urlImageHosts),
+    urlImageNetworks: read(settings.urlImageNetworks),
+    apiKeyHashes: read(settings.apiKeys),
     rateLimit: read(settings.rateLimit),
     trustProxy: read(settings.trustProxy),
     corsOrigins: read(settings.corsOrigins),

@@ -24,7 +24,10 @@ async function main(args: readonly string[]): Promise<void> {
   } else if (argument === '--version') {
     process.stdout.write(`${packageVersion()}\n`);
   } else if (argument === undefined) {
-    await serve(readConfig(process.env));
+    const config = readConfig(process.env);
+    // Inference processes get this environment, and keys are none of their business.
+    delete process.env['API_KEYS'];
+    await serve(config);
   } else {
     process.stderr.write(`pcm-caption: unknown argument ${argument}; --help lists what there is.\n`);
     process.exitCode = 2;

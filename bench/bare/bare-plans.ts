@@ -1,7 +1,7 @@
 import type { Config } from '../../src/config.js';
 import { usableCores } from '../../src/engine/cpu-quota.js';
 import { planWorkers } from '../../src/engine/worker-plan.js';
-import { readOptions } from '../../src/http/captions/read-options.js';
+import { readCaptionOptions } from '../../src/http/captions/caption-options.js';
 import { readManifest } from '../../src/runtime/bundle.js';
 import type { ServedModel } from '../service/served-model.js';
 import type { BareLoadOrder } from './messages.js';
@@ -55,7 +55,7 @@ export async function barePlans(
           conceptCacheSize: 1,
           heartbeatMs: 1000,
         },
-        options: readOptions({ texts: [], members: {} }, decoding.maxLength).options,
+        options: readCaptionOptions({ texts: [], members: {} }, decoding.maxLength).options,
         maxPixels: config.maxPixels,
         decoders: Math.max(1, Math.floor(config.decoders / workers.length)),
         photos: photos.filter((_, photo) => photo % workers.length === place),

@@ -1,17 +1,17 @@
 import { ServiceError } from '../problem.js';
-import type { CaptionItem } from '../runtime/messages.js';
+import type { CaptionItem, ScoreItem, WorkItem } from '../runtime/messages.js';
 import type { BatchQueue, Entry } from './batch-queue.js';
-import type { ConceptCost } from './concept-cost.js';
+import { type ConceptCost, textCost } from './concept-cost.js';
 import type { Reservation, ReserveOptions } from './engine.js';
 import type { EngineMetrics, LossReason } from './metrics.js';
-import { type Captioned, Submission } from './submission.js';
+import { type Done, Submission } from './submission.js';
 
 export interface AdmissionOptions {
   readonly queue: BatchQueue<Submission>;
   /** All places of the queue. */
   readonly places: number;
   readonly conceptCost: ConceptCost;
-  readonly groupKeyOf: (item: CaptionItem) => string;
+  readonly groupKeyOf: (item: WorkItem) => string;
   readonly metrics: EngineMetrics;
   /** Why nothing is admitted; undefined when it is. */
   readonly refusal: () => 'not_ready' | 'draining' | undefined;
@@ -87,15 +87,29 @@ class HeldPlaces implements Reservation {
     if (options.signal.aborted) this.#onGone();
   }
 
-  async submit(item: CaptionItem): Promise<Captioned> {
+  async submit(item: CaptionItem) {
+    const { outcome, queueMs } = await this.#handIn(item);
+    if (!('candidates' in outcome)) throw new Error('an image to caption was answered with scores');
+    return { outcome, queueMs };
+  }
+
+  async score(item: ScoreItem) {
+    const { outcome, queueMs } = await this.#handIn(item);
+    if (!('scores' in outcome)) throw new Error('an image to score was answered with a caption');
+    return { outcome, queueMs };
+  }
+
+  async #handIn(item: WorkItem): Promise<Done> {
     const { queue, places, conceptCost, groupKeyOf, onWaiting } = this.#admission;
     const { deadline, priority, signal } = this.#options;
     signal.throwIfAborted();
     if (this.#isFailed) throw this.#desk.refuse('draining', 1);
     if (this.#unused === 0) throw new Error('more images were handed in than places were reserved');
     this.#unused -= 1;
-    // However many concepts a client brings, an empty queue takes them.
-    const cost = Math.min(1 + conceptCost.of(item.options.concepts), places);
+    const texts =
+      item.kind === 'caption' ? conceptCost.of(item.options.concepts) : textCost(item.texts.length);
+    // However many texts a client brings, an empty queue takes them.
+    const cost = Math.min(1 + texts, places);
     if (!queue.reserve(cost - 1)) {
       this.#free(1);
       throw this.#desk.refuse('queue_full', 1);

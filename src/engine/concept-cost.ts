@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 
-/** Prompts the text encoder embeds in about the time one image takes. */
-const promptsPerImage = 32;
+/** Texts the text encoder embeds in about the time one image takes. */
+const textsPerImage = 32;
 
 /**
  * What a client's own concepts cost, in images: each new word is embedded with each of the bundle's prompts. Words
@@ -21,6 +21,11 @@ export class ConceptCost {
   of(concepts: readonly string[]): number {
     const unseen = concepts.filter((word) => !this.#seen.has(word));
     for (const word of concepts) this.#seen.set(word, true);
-    return Math.ceil((unseen.length * this.#prompts) / promptsPerImage);
+    return textCost(unseen.length * this.#prompts);
   }
+}
+
+/** What embedding so many texts costs, in images. */
+export function textCost(texts: number): number {
+  return Math.ceil(texts / textsPerImage);
 }

@@ -1,5 +1,5 @@
 import type { BundleFacts } from '../runtime/bundle.js';
-import type { CaptionItem, CaptionOutcome } from '../runtime/messages.js';
+import type { CaptionItem, CaptionOutcome, ScoreItem, ScoreOutcome } from '../runtime/messages.js';
 
 /** `single`: somebody waits for this one image; `batch`: one of many, served when no single image waits. */
 export type Priority = 'single' | 'batch';
@@ -21,6 +21,8 @@ export interface Reservation {
    *   queue_full when the client's own concepts cost more than the queue has left
    */
   submit(item: CaptionItem): Promise<{ outcome: CaptionOutcome; queueMs: number }>;
+  /** The same for an image and texts: places beyond its own are taken for many texts. */
+  score(item: ScoreItem): Promise<{ outcome: ScoreOutcome; queueMs: number }>;
   /** Frees the places not used. Idempotent. */
   release(): void;
 }

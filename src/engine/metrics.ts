@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { CaptionOutcome } from '../runtime/messages.js';
+import type { WorkOutcome } from '../runtime/messages.js';
 import type { DropReason } from './batch-queue.js';
 
 /** Why an image was turned away or dropped. */
@@ -10,7 +10,7 @@ export type RestartReason = 'crash' | 'hang' | 'start';
 export interface EngineMetrics {
   /** A batch left the queue; how long each of its images waited, in milliseconds. */
   batchTaken(waitedMs: readonly number[]): void;
-  captioned(outcome: CaptionOutcome): void;
+  answered(outcome: WorkOutcome): void;
   /** @param images how many were lost at once */
   lost(reason: LossReason, images: number): void;
   workerRestarted(reason: RestartReason): void;
@@ -85,12 +85,14 @@ export function createEngineMetrics(registry: Registry, gauges: EngineGauges): E
       batchImages.observe(waitedMs.length);
       for (const ms of waitedMs) queueWait.observe(ms / 1000);
     },
-    captioned({ candidates: [best], timing }) {
+    answered(outcome) {
+      stage.observe({ stage: 'encode' }, outcome.timing.encodeMs / 1000);
+      stage.observe({ stage: 'score' }, outcome.timing.scoreMs / 1000);
+      if (!('candidates' in outcome)) return;
+      const [best] = outcome.candidates;
       if (best !== undefined) confidence.observe(best.confidence);
-      stage.observe({ stage: 'encode' }, timing.encodeMs / 1000);
-      stage.observe({ stage: 'mixup' }, timing.mixupMs / 1000);
-      stage.observe({ stage: 'caption' }, timing.captionMs / 1000);
-      stage.observe({ stage: 'score' }, timing.scoreMs / 1000);
+      stage.observe({ stage: 'mixup' }, outcome.timing.mixupMs / 1000);
+      stage.observe({ stage: 'caption' }, outcome.timing.captionMs / 1000);
     },
     lost: (reason, images) => {
       losses.inc({ reason }, images);

@@ -1,7 +1,7 @@
 import type { Registry } from 'prom-client';
 import { ServiceError } from '../problem.js';
 import type { BundleFacts } from '../runtime/bundle.js';
-import type { CaptionItem, LoadOrder } from '../runtime/messages.js';
+import type { LoadOrder, WorkItem } from '../runtime/messages.js';
 import { Admission } from './admission.js';
 import { BatchQueue, type Entry } from './batch-queue.js';
 import type { ConceptCost } from './concept-cost.js';
@@ -90,7 +90,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
           queue.done(entry);
           const answer = answers[index] ?? { ok: false, code: 'internal', message: 'there is no answer' };
           const isFirst = entry.item.settle(answer, entry.waitedMs);
-          if (answer.ok && isFirst) metrics.captioned(answer.outcome);
+          if (answer.ok && isFirst) metrics.answered(answer.outcome);
           if (!answer.ok && answer.code === 'internal') logger.error(`an image failed: ${answer.message}`);
         }
         onFreed();
@@ -162,7 +162,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   };
 }
 
-/** Images of one beam size share a batch: it shapes the decoder's tensors. */
-function groupKey({ kind, options }: CaptionItem): string {
-  return `${kind}:${options.beamSize}`;
+/** Images of one beam size share a batch, as it shapes the decoder's tensors; images to score need no decoder. */
+function groupKey(item: WorkItem): string {
+  return item.kind === 'caption' ? `caption:${item.options.beamSize}` : item.kind;
 }

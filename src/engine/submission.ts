@@ -1,16 +1,16 @@
 import { ServiceError } from '../problem.js';
-import type { CaptionItem, CaptionOutcome, ItemAnswer } from '../runtime/messages.js';
+import type { ItemAnswer, WorkItem, WorkOutcome } from '../runtime/messages.js';
 import { deferred } from './deferred.js';
 
-export interface Captioned {
-  readonly outcome: CaptionOutcome;
+export interface Done {
+  readonly outcome: WorkOutcome;
   readonly queueMs: number;
 }
 
 /** One image handed in: answered once, by whichever comes first of a worker, its deadline and its client's leaving. */
 export class Submission {
-  readonly item: CaptionItem;
-  readonly #answer = deferred<Captioned>();
+  readonly item: WorkItem;
+  readonly #answer = deferred<Done>();
   readonly #timer: NodeJS.Timeout;
   #isAnswered = false;
 
@@ -18,12 +18,12 @@ export class Submission {
    * @param deadlineInMs milliseconds until the answer is worthless
    * @param onDeadline called when it passes unanswered; answers with `fail`
    */
-  constructor(item: CaptionItem, deadlineInMs: number, onDeadline: () => void) {
+  constructor(item: WorkItem, deadlineInMs: number, onDeadline: () => void) {
     this.item = item;
     this.#timer = setTimeout(onDeadline, deadlineInMs);
   }
 
-  get promise(): Promise<Captioned> {
+  get promise(): Promise<Done> {
     return this.#answer.promise;
   }
 

@@ -1,7 +1,9 @@
-import pLimit from 'p-limit';
+import PQueue from 'p-queue';
 import { decodeImage, type DecodedImage, type DecodeLimits, type PixelTarget } from './decode.js';
 
 export interface DecodeRequest extends DecodeLimits {
+  /** Images of a batch upload are decoded when no single one waits. */
+  readonly priority: 'single' | 'batch';
   /** An image whose client has gone while it waited is not decoded. */
   readonly signal: AbortSignal;
 }
@@ -15,10 +17,13 @@ export type Decoder = (
 
 /** @param concurrency images decoded side by side; each takes one thread of libuv's pool */
 export function createDecoder(concurrency: number): Decoder {
-  const limit = pLimit(concurrency);
+  const queue = new PQueue({ concurrency });
   return (bytes, target, request) =>
-    limit(() => {
-      request.signal.throwIfAborted();
-      return decodeImage(bytes, target, request);
-    });
+    queue.add(
+      () => {
+        request.signal.throwIfAborted();
+        return decodeImage(bytes, target, request);
+      },
+      { priority: request.priority === 'single' ? 1 : 0 },
+    );
 }

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { Value } from 'typebox/value';
-import { featureNames } from './confidence.js';
+import { featureNames, matchFeatureNames } from './confidence.js';
 
 /** Version of the bundle contract this program reads. */
 const bundleFormatVersion = 1;
@@ -11,18 +11,20 @@ const Count = Type.Integer({ minimum: 1, maximum: 100_000 });
 const FileName = Type.String({ maxLength: 200, pattern: '^[\\w-][\\w.-]*(/[\\w-][\\w.-]*)*$' });
 
 /** A logistic function of named features; see `probability` in confidence.ts. */
-const LogisticCalibration = Type.Object(
-  {
-    features: Type.Array(Type.Enum(featureNames), { minItems: 1, uniqueItems: true }),
-    mean: Type.Array(Type.Number()),
-    scale: Type.Array(Type.Number({ exclusiveMinimum: 0 })),
-    coefficients: Type.Array(Type.Number()),
-    intercept: Type.Number(),
-    /** Measured quality of the fit, shown to clients as it is. */
-    error: Type.Record(Type.String(), Type.Number()),
-  },
-  strict,
-);
+function logisticCalibration<Name extends Type.TSchema>(feature: Name) {
+  return Type.Object(
+    {
+      features: Type.Array(feature, { minItems: 1, uniqueItems: true }),
+      mean: Type.Array(Type.Number()),
+      scale: Type.Array(Type.Number({ exclusiveMinimum: 0 })),
+      coefficients: Type.Array(Type.Number()),
+      intercept: Type.Number(),
+      /** Measured quality of the fit, shown to clients as it is. */
+      error: Type.Record(Type.String(), Type.Number()),
+    },
+    strict,
+  );
+}
 
 /** `bundle.json`: the contract between training and serving. */
 const BundleManifestSchema = Type.Object(
@@ -84,8 +86,8 @@ const BundleManifestSchema = Type.Object(
     ),
     calibration: Type.Object(
       {
-        confidence: LogisticCalibration,
-        matchProbability: Type.Optional(LogisticCalibration),
+        confidence: logisticCalibration(Type.Enum(featureNames)),
+        matchProbability: Type.Optional(logisticCalibration(Type.Enum(matchFeatureNames))),
         /** Little-endian float32 [rows, E], unit length: where training photos lie. */
         imageCentroids: Type.Object({ file: FileName, rows: Count }, strict),
       },

@@ -2,6 +2,7 @@ import type { BundleManifest } from './bundle-manifest.js';
 import type { Beam, WriteCaptions } from './decoding.js';
 import type { DetectConcepts } from './detection.js';
 import type { EncodeImages } from './encoding.js';
+import { failingAlone, failure, refuseOtherSizes } from './failing-alone.js';
 import type { CaptionItem, CaptionOutcome, DetectedConcept, ItemAnswer, StageTiming } from './messages.js';
 import { rankCandidates } from './ranking.js';
 import type { EmbedTexts } from './text-embedding.js';
@@ -16,7 +17,7 @@ export interface Stages {
 }
 
 /** Captions a batch: one answer for each item, in order. Never throws: what fails is an answer too. */
-export type CaptionBatch = (items: readonly CaptionItem[]) => Promise<ItemAnswer[]>;
+export type CaptionBatch = (items: readonly CaptionItem[]) => Promise<ItemAnswer<CaptionOutcome>[]>;
 
 /**
  * @param imageCentroids [rows, E] where training photos lie, for the feature `familiarity`
@@ -33,17 +34,14 @@ export function createCaptioning(
     calibration: manifest.calibration.confidence,
   };
 
-  function refuse({ pixels, options }: CaptionItem): ItemAnswer | undefined {
-    if (pixels.length !== imageBytes) {
-      return failure('internal', `an image has ${pixels.length} bytes where ${imageBytes} are expected`);
-    }
-    const phrase = options.avoidWords.find((word) => /\s/.test(word.trim()));
-    if (phrase === undefined) return undefined;
-    return failure('invalid_option', 'avoidWords takes single words');
+  function refuse({ pixels, options }: CaptionItem): ItemAnswer<CaptionOutcome> | undefined {
+    const isPhrase = options.avoidWords.some((word) => /\s/.test(word.trim()));
+    if (isPhrase) return failure('invalid_option', 'avoidWords takes single words');
+    return refuseOtherSizes(pixels, imageBytes);
   }
 
   /** The four graphs over one batch. Throws what a graph throws. */
-  async function run(items: readonly CaptionItem[]): Promise<ItemAnswer[]> {
+  async function run(items: readonly CaptionItem[]): Promise<ItemAnswer<CaptionOutcome>[]> {
     const options = items.map((item) => item.options);
     const started = performance.now();
     const images = await stages.encodeImages(items.map((item) => item.pixels));
@@ -75,7 +73,7 @@ export function createCaptioning(
     beams: readonly (Beam & { cosine: number })[],
     concepts: readonly DetectedConcept[],
     timing: StageTiming,
-  ): ItemAnswer {
+  ): ItemAnswer<CaptionOutcome> {
     const evidence = {
       familiarity: largestDot(embedding, imageCentroids),
       conceptScore: concepts[0]?.score ?? 0,
@@ -93,27 +91,5 @@ export function createCaptioning(
     return { ok: true, outcome: options.explain ? { ...outcome, gridSize: { ...grid } } : outcome };
   }
 
-  /** When a batch fails, each of its images runs alone, so that only the culprit fails. */
-  async function runSafely(items: readonly CaptionItem[]): Promise<ItemAnswer[]> {
-    if (items.length === 0) return [];
-    try {
-      return await run(items);
-    } catch (error) {
-      if (items.length === 1)
-        return [failure('internal', error instanceof Error ? error.message : String(error))];
-      const answers: ItemAnswer[] = [];
-      for (const item of items) answers.push(...(await runSafely([item])));
-      return answers;
-    }
-  }
-
-  return async (items) => {
-    const refusals = items.map(refuse);
-    const answers = (await runSafely(items.filter((_, index) => refusals[index] === undefined))).values();
-    return refusals.map((refusal) => refusal ?? answers.next().value ?? failure('internal', 'no answer'));
-  };
-}
-
-function failure(code: 'invalid_option' | 'internal', message: string): ItemAnswer {
-  return { ok: false, code, message };
+  return failingAlone(refuse, run);
 }

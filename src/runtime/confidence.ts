@@ -14,13 +14,16 @@ export const featureNames = [
   'candidateMargin',
 ] as const;
 
+/** Those of any text beside an image: what a calibration of `matchProbability` may name. */
+export const matchFeatureNames = ['cosine', 'familiarity'] as const satisfies readonly FeatureName[];
+
 export type FeatureName = (typeof featureNames)[number];
 
-export type Features = Readonly<Record<FeatureName, number>>;
+export type Features<Name extends FeatureName = FeatureName> = Readonly<Record<Name, number>>;
 
 /** A logistic regression on standardised features. All arrays have one entry for each feature. */
-export interface LogisticCalibration {
-  readonly features: readonly FeatureName[];
+export interface LogisticCalibration<Name extends FeatureName = FeatureName> {
+  readonly features: readonly Name[];
   readonly mean: readonly number[];
   readonly scale: readonly number[];
   readonly coefficients: readonly number[];
@@ -31,7 +34,10 @@ export interface LogisticCalibration {
  * The calibrated probability, 0…1: sigmoid(intercept + Σ coefficient · (feature − mean) / scale).
  * @throws Error when the arrays of the calibration differ in length
  */
-export function probability(calibration: LogisticCalibration, features: Features): number {
+export function probability<Name extends FeatureName>(
+  calibration: LogisticCalibration<Name>,
+  features: Features<Name>,
+): number {
   let logit = calibration.intercept;
   for (const [index, name] of calibration.features.entries()) {
     const mean = calibration.mean[index];

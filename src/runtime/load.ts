@@ -5,7 +5,9 @@ import { createConceptSource } from './concepts.js';
 import { createCaptionWriting } from './decoding.js';
 import { createConceptDetection } from './detection.js';
 import { createImageEncoding } from './encoding.js';
-import type { CaptionItem, LoadOrder } from './messages.js';
+import { failure } from './failing-alone.js';
+import type { CaptionItem, ItemAnswer, LoadOrder, WorkItem } from './messages.js';
+import { createScoring, type ScoreBatch } from './scoring.js';
 import { loadGraphs } from './sessions.js';
 import { createTextEmbedding } from './text-embedding.js';
 import { createTextTokenizer } from './text-tokenizer.js';
@@ -13,6 +15,7 @@ import { createWords } from './words.js';
 
 export interface LoadedPipeline {
   readonly captionBatch: CaptionBatch;
+  readonly scoreBatch: ScoreBatch;
   readonly manifest: BundleManifest;
 }
 
@@ -53,7 +56,23 @@ export async function loadPipeline(order: LoadOrder): Promise<LoadedPipeline> {
     writeCaptions: createCaptionWriting(graphs.decoder, manifest, words),
     embedTexts,
   };
-  return { captionBatch: createCaptioning(stages, manifest, imageCentroids), manifest };
+  const scoringStages = { encodeImages: stages.encodeImages, embedTexts, isCut: tokenize.isCut };
+  return {
+    captionBatch: createCaptioning(stages, manifest, imageCentroids),
+    scoreBatch: createScoring(scoringStages, manifest, imageCentroids),
+    manifest,
+  };
+}
+
+/** Answers work of either kind: one answer for each item, in order. */
+export async function answerBatch(
+  { captionBatch, scoreBatch }: LoadedPipeline,
+  items: readonly WorkItem[],
+): Promise<ItemAnswer[]> {
+  const captions = await captionBatch(items.filter((item) => item.kind === 'caption'));
+  const scores = await scoreBatch(items.filter((item) => item.kind === 'score'));
+  const next = { caption: captions.values(), score: scores.values() };
+  return items.map(({ kind }) => next[kind].next().value ?? failure('internal', 'no answer'));
 }
 
 /**

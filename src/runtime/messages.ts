@@ -31,8 +31,17 @@ export interface CaptionItem {
   readonly options: CaptionOptions;
 }
 
-/** Work for an inference process. A union over `kind` so that other kinds of work can join the queue. */
-export type WorkItem = CaptionItem;
+/** One image, and texts to compare it with. */
+export interface ScoreItem {
+  readonly kind: 'score';
+  /** [H, W, 3], row-major sRGB, of exactly the bundle's image size. */
+  readonly pixels: Uint8Array;
+  /** At least one. */
+  readonly texts: readonly string[];
+}
+
+/** Work for an inference process. */
+export type WorkItem = CaptionItem | ScoreItem;
 
 export interface Candidate {
   /** A sentence with a capital letter and no full stop. */
@@ -77,9 +86,28 @@ export interface CaptionOutcome {
   readonly timing: StageTiming;
 }
 
+export interface TextScore {
+  /** Cosine of the text's and the image's embedding. */
+  readonly cosine: number;
+  /** 2.5 · max(cos, 0), 0…2.5. */
+  readonly clipScore: number;
+  /** Probability that the text belongs to this photo and not to a random other one, prior 0.5; only with a calibration. */
+  readonly matchProbability?: number;
+  /** The text has more tokens than the text encoder takes, and its end was not read. */
+  readonly isCut: boolean;
+}
+
+export interface ScoreOutcome {
+  /** One for each text, in order. */
+  readonly scores: readonly TextScore[];
+  readonly timing: Pick<StageTiming, 'encodeMs' | 'scoreMs'>;
+}
+
+export type WorkOutcome = CaptionOutcome | ScoreOutcome;
+
 /** The answer to one item of a batch. A failed item fails alone; `message` is for the log, never for a client. */
-export type ItemAnswer =
-  | { readonly ok: true; readonly outcome: CaptionOutcome }
+export type ItemAnswer<Outcome = WorkOutcome> =
+  | { readonly ok: true; readonly outcome: Outcome }
   | { readonly ok: false; readonly code: ItemErrorCode; readonly message: string };
 
 /** Codes of API.md that an inference process can give a single item. */

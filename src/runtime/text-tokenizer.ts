@@ -15,6 +15,11 @@ export interface TokenBatch {
 
 export type TextTokenizer = (texts: readonly string[]) => TokenBatch;
 
+export interface CuttingTokenizer extends TextTokenizer {
+  /** Whether a text has more tokens than are taken. */
+  readonly isCut: (text: string) => boolean;
+}
+
 const TokenizerJson = Type.Object({
   model: Type.Object({}),
   padding: Type.Optional(Type.Union([Type.Null(), Type.Object({ pad_id: Type.Integer({ minimum: 0 }) })])),
@@ -26,7 +31,7 @@ const TokenizerJson = Type.Object({
  * @param maxTokens longest sequence, special tokens included; the rest of a text is cut
  * @throws BundleError when the file is not a tokenizer this library can run
  */
-export function createTextTokenizer(file: string, json: string, maxTokens: number): TextTokenizer {
+export function createTextTokenizer(file: string, json: string, maxTokens: number): CuttingTokenizer {
   const definition = parseJson(json, file);
   if (!Value.Check(TokenizerJson, definition))
     throw new BundleError(`${file} is not a tokenizers definition`);
@@ -39,7 +44,7 @@ export function createTextTokenizer(file: string, json: string, maxTokens: numbe
     return ids.length <= maxTokens ? ids : [...ids.slice(0, maxTokens - 1), ...ids.slice(-1)];
   }
 
-  return (texts) => {
+  function tokenize(texts: readonly string[]): TokenBatch {
     const sequences = texts.map(encode);
     const length = Math.max(1, ...sequences.map((ids) => ids.length));
     const inputIds = new BigInt64Array(texts.length * length).fill(padId);
@@ -51,7 +56,11 @@ export function createTextTokenizer(file: string, json: string, maxTokens: numbe
       }
     }
     return { inputIds, attentionMask, length };
-  };
+  }
+
+  return Object.assign(tokenize, {
+    isCut: (text: string) => tokenizer.encode(text).ids.length > maxTokens,
+  });
 }
 
 function loadTokenizer(file: string, definition: object): Tokenizer {

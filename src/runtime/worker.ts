@@ -3,7 +3,7 @@
  * along, so it never runs in the process that serves HTTP.
  */
 import { isMessageToWorker, type BatchOrder, type LoadOrder, type MessageFromWorker } from './messages.js';
-import { type LoadedPipeline, loadPipeline, warmUp } from './load.js';
+import { answerBatch, type LoadedPipeline, loadPipeline, warmUp } from './load.js';
 
 /** Test hook: with this variable set, images of certain colours make the process crash or hang. */
 const beforeBatch =
@@ -34,7 +34,7 @@ async function load(order: LoadOrder): Promise<void> {
 async function answer({ batchId, items }: BatchOrder): Promise<void> {
   if (pipeline === undefined) throw new Error('a batch came before the bundle was loaded');
   beforeBatch?.(items);
-  send({ type: 'answers', batchId, answers: await pipeline.captionBatch(items) });
+  send({ type: 'answers', batchId, answers: await answerBatch(pipeline, items) });
 }
 
 process.on('message', (message: unknown) => {

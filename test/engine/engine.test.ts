@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ServiceError } from '../../src/problem.js';
-import { caption, image, reserve, startTestEngine, told } from './test-engine.js';
+import { caption, image, reserve, scoring, startTestEngine, told } from './test-engine.js';
 
 function fails(promise: Promise<unknown>, code: string): Promise<void> {
   return assert.rejects(promise, (error) => error instanceof ServiceError && error.code === code);
@@ -36,6 +36,41 @@ describe('the engine', () => {
     process.kill(pid, 'SIGUSR2');
     const sizes = (await Promise.all([held, ...narrow, ...wide])).map(({ batchSize }) => batchSize);
     assert.deepEqual(sizes, [1, 3, 3, 3, 1, 2, 2]);
+  });
+
+  it('gives images to score their own answers, in batches of their own', async (t) => {
+    const { engine } = await startTestEngine(t);
+    const { pid } = await caption(engine, image(0));
+    const held = caption(engine, image(1, 'hold'));
+    await new Promise(setImmediate);
+    const captions = [2, 3].map((number) => caption(engine, image(number)));
+    const scores = [4, 5, 6].map((number) => reserve(engine).score(scoring(number, ['a', 'b'])));
+    process.kill(pid, 'SIGUSR2');
+    const sizes = (await Promise.all([held, ...captions])).map(({ number, batchSize }) => [
+      number,
+      batchSize,
+    ]);
+    assert.deepEqual(sizes, [
+      [1, 1],
+      [2, 2],
+      [3, 2],
+    ]);
+    for (const [index, { outcome }] of (await Promise.all(scores)).entries()) {
+      assert.equal(outcome.timing.encodeMs, 3);
+      assert.deepEqual(
+        outcome.scores.map(({ cosine }) => cosine),
+        [(4 + index) / 100, (4 + index) / 100],
+      );
+    }
+  });
+
+  it('counts texts to embed among the places, and takes however many into an empty queue', async (t) => {
+    const { engine } = await startTestEngine(t, { maxQueueImages: 3 });
+    const texts = Array.from({ length: 64 }, () => 'a dog');
+    const scored = reserve(engine).score(scoring(1, texts));
+    refuses(() => reserve(engine), 'queue_full');
+    assert.equal((await scored).outcome.scores.length, 64);
+    reserve(engine, 3).release();
   });
 
   it('serves single images before batch uploads', async (t) => {

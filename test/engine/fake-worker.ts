@@ -6,11 +6,11 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import {
-  type CaptionItem,
   isMessageToWorker,
   type ItemAnswer,
   type LoadOrder,
   type MessageFromWorker,
+  type WorkItem,
 } from '../../src/runtime/messages.js';
 import { fates, type StartFate } from './fates.js';
 
@@ -43,7 +43,8 @@ function load({ bundlePath, heartbeatMs }: LoadOrder): void {
   for (const [name, start] of Object.entries(starts)) if (name === fate) start();
 }
 
-async function answer({ pixels }: CaptionItem, batchSize: number): Promise<ItemAnswer> {
+async function answer(item: WorkItem, batchSize: number): Promise<ItemAnswer> {
+  const { pixels } = item;
   switch (pixels[0] ?? fates.caption) {
     case fates.crash:
       process.kill(process.pid, 'SIGKILL');
@@ -57,6 +58,10 @@ async function answer({ pixels }: CaptionItem, batchSize: number): Promise<ItemA
       await released;
       break;
     default:
+  }
+  if (item.kind === 'score') {
+    const scores = item.texts.map(() => ({ cosine: (pixels[1] ?? 0) / 100, clipScore: 0, isCut: false }));
+    return { ok: true, outcome: { scores, timing: { encodeMs: batchSize, scoreMs: 1 } } };
   }
   const text = `${pixels[1] ?? 0} by ${process.pid}`;
   const timing = { encodeMs: batchSize, mixupMs: 1, captionMs: 1, scoreMs: 1 };

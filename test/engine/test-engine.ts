@@ -8,7 +8,7 @@ import { ConceptCost } from '../../src/engine/concept-cost.js';
 import type { Engine, Priority, Reservation } from '../../src/engine/engine.js';
 import { startEngine } from '../../src/engine/start-engine.js';
 import type { EngineLogger } from '../../src/engine/worker-process.js';
-import type { CaptionItem, CaptionOptions } from '../../src/runtime/messages.js';
+import type { CaptionItem, CaptionOptions, ScoreItem } from '../../src/runtime/messages.js';
 import { exampleManifest } from '../runtime/example-bundle.js';
 import { fates, type StartFate } from './fates.js';
 
@@ -114,6 +114,14 @@ export function image(
       ...options,
     },
   };
+}
+
+export function scoring(
+  number: number,
+  texts: readonly string[],
+  fate: keyof typeof fates = 'caption',
+): ScoreItem {
+  return { kind: 'score', pixels: Uint8Array.of(fates[fate], number), texts };
 }
 
 export function reserve(

@@ -1,39 +1,19 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { type IncomingMessage, request as httpRequest } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { quarters } from '../images/drawn.js';
 import { formOf, json, startService } from './service.js';
+import { beginUpload, responseTo } from './upload.js';
 
 const photo = await quarters().jpeg().toBuffer();
 const post = (url: string, init: RequestInit = { body: formOf(['image', photo]) }) =>
   fetch(`${url}/v1/captions`, { method: 'POST', ...init });
 
-/** Sends the headers of a photo, and the bytes only if the caller does. */
-function beginUpload(url: string, bytes = photo.length) {
-  const upload = httpRequest(`${url}/v1/captions`, {
-    method: 'POST',
-    headers: { 'content-type': 'image/jpeg', 'content-length': bytes },
-  });
-  // What the server does to the connection is the test's business, not an exception's.
-  upload.on('error', () => undefined);
-  upload.flushHeaders();
-  return upload;
-}
-
-async function responseTo(upload: ReturnType<typeof httpRequest>) {
-  const response = await new Promise<IncomingMessage>((resolve) => upload.once('response', resolve));
-  const body: unknown = JSON.parse(await text(response));
-  assert.ok(typeof body === 'object' && body !== null && 'code' in body);
-  return { status: response.statusCode, headers: response.headers, code: body.code };
-}
-
 test('a full queue answers 503 with Retry-After before any byte of the body has come', async (t) => {
   const { url, engine } = await startService(t);
   engine.capacity = 0;
-  const upload = beginUpload(url);
+  const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
   const { status, headers, code } = await responseTo(upload);
   assert.deepEqual([status, code, headers['retry-after']], [503, 'queue_full', '7']);
   upload.destroy();
@@ -67,7 +47,7 @@ test('clients that send megabytes before they listen still get to read an early 
 
 test('a body that goes on and on after its refusal is cut off', async (t) => {
   const { url } = await startService(t, { MAX_BODY_BYTES: '2048' });
-  const upload = beginUpload(url, 100_000_000);
+  const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', 100_000_000);
   assert.equal((await responseTo(upload)).code, 'body_too_large');
   const closed = new Promise((resolve) => upload.once('close', resolve));
   const chunk = Buffer.alloc(1_000_000);
@@ -115,7 +95,7 @@ test('a client that leaves while its image waits frees the place', async (t) => 
 
 test('a client that leaves in the middle of its upload frees the place', async (t) => {
   const { url, engine } = await startService(t);
-  const upload = beginUpload(url);
+  const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
   upload.write(photo.subarray(0, 100));
   await engine.reserved(1);
   upload.destroy();
@@ -138,11 +118,7 @@ for (const [kind, type] of [
 ] as const) {
   test(`an upload (${kind}) that takes too long is 504, and holds no place after it`, async (t) => {
     const { url, engine } = await startService(t, { REQUEST_TIMEOUT_MS: '150' });
-    const upload = httpRequest(`${url}/v1/captions`, {
-      method: 'POST',
-      headers: { 'content-type': type, 'content-length': 10_000 },
-    });
-    upload.on('error', () => undefined);
+    const upload = beginUpload(`${url}/v1/captions`, type, 10_000);
     upload.write('--line\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\nabc');
     const { status, code } = await responseTo(upload);
     assert.deepEqual([status, code], [504, 'deadline_exceeded']);

@@ -118,7 +118,7 @@ test('pixels reach the engine at the size of its bundle', async (t) => {
 test('options not given have the defaults of the reference', async (t) => {
   const service = await startService(t);
   await caption(service, asForm());
-  assert.deepEqual(service.engine.items[0]?.options, {
+  assert.deepEqual(service.engine.captionItems[0]?.options, {
     candidates: 3,
     beamSize: 3,
     maxLength: 20,
@@ -149,7 +149,7 @@ test('options given reach the engine, whichever way they come', async (t) => {
   await caption(service, asForm(...form));
   await caption(service, asJson(members));
   assert.equal(service.engine.items.length, 3);
-  for (const { options } of service.engine.items) assert.deepEqual(options, members);
+  for (const { options } of service.engine.captionItems) assert.deepEqual(options, members);
 });
 
 test('the beam grows with the candidates asked for', async (t) => {
@@ -157,7 +157,7 @@ test('the beam grows with the candidates asked for', async (t) => {
   await caption(service, asForm(['candidates', '6']));
   await caption(service, asForm(['candidates', '1']));
   assert.deepEqual(
-    service.engine.items.map(({ options }) => options.beamSize),
+    service.engine.captionItems.map(({ options }) => options.beamSize),
     [6, 3],
   );
 });
@@ -170,7 +170,7 @@ test('the same value twice for one option is one value', async (t) => {
     '?candidates=2',
   );
   assert.equal(status, 200);
-  assert.equal(service.engine.items[0]?.options.candidates, 2);
+  assert.equal(service.engine.captionItems[0]?.options.candidates, 2);
 });
 
 test('below minConfidence the caption is null, and everything else stays', async (t) => {

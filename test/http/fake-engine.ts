@@ -1,7 +1,13 @@
 import { setMaxListeners } from 'node:events';
 import type { Engine, Readiness, Reservation, ReserveOptions } from '../../src/engine/engine.js';
 import { ServiceError } from '../../src/problem.js';
-import type { CaptionItem, CaptionOutcome } from '../../src/runtime/messages.js';
+import type {
+  CaptionItem,
+  CaptionOutcome,
+  ScoreItem,
+  ScoreOutcome,
+  WorkItem,
+} from '../../src/runtime/messages.js';
 import { exampleManifest } from '../runtime/example-bundle.js';
 
 /** An engine without a model: it names the average colour of the pixels it is given. */
@@ -11,12 +17,18 @@ export interface FakeEngine extends Engine {
   capacity: number;
   readonly taken: number;
   /** What was submitted, and the reservations' options, in order. */
-  readonly items: readonly CaptionItem[];
+  readonly items: readonly WorkItem[];
+  /** The captions among them. */
+  readonly captionItems: readonly CaptionItem[];
   readonly reservations: readonly ReserveOptions[];
   /** Lets submitted items wait until the function returned is called. */
   readonly hold: () => () => void;
+  /** The same for items after the first `count`. */
+  readonly holdFrom: (count: number) => () => void;
   /** Resolves when so many items wait. */
   readonly waiting: (count: number) => Promise<void>;
+  /** Resolves when so many items were submitted. */
+  submitted(count: number): Promise<void>;
   /** Resolves when so many reservations were made. */
   reserved(count: number): Promise<void>;
   /** Makes the next submission fail. */
@@ -26,14 +38,14 @@ export interface FakeEngine extends Engine {
 }
 
 export function createFakeEngine(): FakeEngine {
-  const items: CaptionItem[] = [];
+  const items: WorkItem[] = [];
   const reservations: ReserveOptions[] = [];
   const changes = new EventTarget();
   setMaxListeners(0, changes);
   const changed = () => changes.dispatchEvent(new Event('change'));
   let taken = 0;
   let waiting = 0;
-  let held = false;
+  let unheld = Infinity;
   let failure: Error | undefined;
 
   async function until(condition: () => boolean): Promise<void> {
@@ -42,6 +54,14 @@ export function createFakeEngine(): FakeEngine {
         changes.addEventListener('change', resolve, { once: true });
       });
     }
+  }
+
+  function holdFrom(count: number): () => void {
+    unheld = count;
+    return () => {
+      unheld = Infinity;
+      changed();
+    };
   }
 
   return {
@@ -59,15 +79,14 @@ export function createFakeEngine(): FakeEngine {
       return taken;
     },
     items,
-    reservations,
-    hold() {
-      held = true;
-      return () => {
-        held = false;
-        changed();
-      };
+    get captionItems() {
+      return items.filter((item) => item.kind === 'caption');
     },
+    reservations,
+    hold: () => holdFrom(0),
+    holdFrom,
     waiting: (count) => until(() => waiting === count),
+    submitted: (count) => until(() => items.length === count),
     reserved: (count) => until(() => reservations.length === count),
     failWith(error) {
       failure = error;
@@ -85,19 +104,24 @@ export function createFakeEngine(): FakeEngine {
         taken -= count;
         changed();
       };
+      async function work<Item extends WorkItem, Outcome>(
+        item: Item,
+        outcome: (item: Item) => Outcome,
+      ): Promise<{ outcome: Outcome; queueMs: number }> {
+        const place = items.push(item);
+        waiting++;
+        changed();
+        await Promise.race([until(() => place <= unheld), aborted(options.signal)]);
+        waiting--;
+        if (places > 0) free(1);
+        const error = failure;
+        failure = undefined;
+        if (error !== undefined) throw error;
+        return { outcome: outcome(item), queueMs: 1.25 };
+      }
       return {
-        async submit(item) {
-          items.push(item);
-          waiting++;
-          changed();
-          await Promise.race([until(() => !held), aborted(options.signal)]);
-          waiting--;
-          if (places > 0) free(1);
-          const error = failure;
-          failure = undefined;
-          if (error !== undefined) throw error;
-          return { outcome: outcomeOf(item), queueMs: 1.25 };
-        },
+        submit: (item) => work(item, outcomeOf),
+        score: (item) => work(item, scoresOf),
         release() {
           free(places);
         },
@@ -139,6 +163,23 @@ function outcomeOf({ pixels, options }: CaptionItem): CaptionOutcome {
     concepts: [{ word: 'dog', score: 0.9, ...(options.explain && { patches: [0.1, 0.2, 0.3, 0.4] }) }],
     ...(options.explain && { gridSize: { rows: 2, columns: 2 } }),
     timing: { encodeMs: 2, mixupMs: 1, captionMs: 3, scoreMs: 0.5 },
+  };
+}
+
+/** A text that names the strongest colour fits. */
+function scoresOf({ pixels, texts }: ScoreItem): ScoreOutcome {
+  const colour = averageColour(pixels);
+  return {
+    scores: texts.map((text) => {
+      const fits = text.includes(colour);
+      return {
+        cosine: fits ? 0.4 : -0.1234567891,
+        clipScore: fits ? 1 : 0,
+        matchProbability: fits ? 0.98 : 0.02,
+        isCut: text.length > 400,
+      };
+    }),
+    timing: { encodeMs: 2, scoreMs: 0.5 },
   };
 }
 

@@ -95,8 +95,10 @@ test('/openapi.json is what openapi.yaml says, and describes every route', async
     '/openapi.json',
     '/readyz',
     '/v1/captions',
+    '/v1/captions/batch',
     '/v1/concepts',
     '/v1/models',
+    '/v1/scores',
   ]);
 });
 

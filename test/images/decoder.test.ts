@@ -4,9 +4,10 @@ import { createDecoder } from '../../src/images/decoder.js';
 import { quarters } from './drawn.js';
 
 const target = { width: 16, height: 16, resize: 'stretch', kernel: 'cubic' } as const;
-const request = (signal: AbortSignal) => ({
+const request = (signal: AbortSignal, priority: 'single' | 'batch' = 'single') => ({
   maxPixels: 1_000_000,
   deadline: performance.now() + 30_000,
+  priority,
   signal,
 });
 
@@ -32,4 +33,20 @@ test('images wait for a free decoder and are decoded in order', async () => {
     decode(small, target, request(signal)).then(() => finished.push('small')),
   ]);
   assert.deepEqual(finished, ['large', 'small']);
+});
+
+test('a single image goes before those of a batch that wait', async () => {
+  const decode = createDecoder(1);
+  const image = await quarters().png().toBuffer();
+  const finished: string[] = [];
+  const { signal } = new AbortController();
+  const finish = (name: string, priority: 'single' | 'batch') =>
+    decode(image, target, request(signal, priority)).then(() => finished.push(name));
+  await Promise.all([
+    finish('batch 1', 'batch'),
+    finish('batch 2', 'batch'),
+    finish('batch 3', 'batch'),
+    finish('single', 'single'),
+  ]);
+  assert.deepEqual(finished, ['batch 1', 'single', 'batch 2', 'batch 3']);
 });

@@ -96,6 +96,13 @@ describe('a bundle', () => {
       }),
       /\/calibration\/confidence\/features\/1 .*cosine/,
     ],
+    'a feature that texts of people do not have': [
+      (manifest) => ({
+        ...manifest,
+        calibration: { ...manifest.calibration, matchProbability: manifest.calibration.confidence },
+      }),
+      /\/calibration\/matchProbability\/features\/1 .*familiarity/,
+    ],
     'a calibration with too few numbers': [
       (manifest) => ({
         ...manifest,

@@ -3,12 +3,12 @@ import { describe, it } from 'node:test';
 import type { CaptionOutcome, ItemAnswer } from '../../src/runtime/messages.js';
 import { notANumber, toyItem, toyPipeline, unencodable } from './toy-graphs.js';
 
-function outcome(answer: ItemAnswer | undefined): CaptionOutcome {
+function outcome(answer: ItemAnswer<CaptionOutcome> | undefined): CaptionOutcome {
   assert.ok(answer?.ok === true, JSON.stringify(answer));
   return answer.outcome;
 }
 
-function texts(answer: ItemAnswer | undefined): string[] {
+function texts(answer: ItemAnswer<CaptionOutcome> | undefined): string[] {
   return outcome(answer).candidates.map(({ text }) => text);
 }
 

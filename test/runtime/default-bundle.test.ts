@@ -121,6 +121,26 @@ describe('the embedded bundle', () => {
     }
   });
 
+  it('tells the captions of a photo from those of others', async () => {
+    const captions = (await captionAll(photos.map((pixels) => itemOf(pixels, manifest)))).map(
+      ({ candidates }) => candidates[0]?.text ?? '',
+    );
+    const answers = await pipeline.scoreBatch(
+      photos.map((pixels) => ({ kind: 'score', pixels, texts: captions })),
+    );
+    let right = 0;
+    for (const [index, answer] of answers.entries()) {
+      assert.ok(answer.ok, JSON.stringify(answer));
+      const { scores } = answer.outcome;
+      const own = scores[index]?.matchProbability ?? NaN;
+      const others = scores.flatMap(({ matchProbability }, other) =>
+        captions[other] === captions[index] ? [] : [matchProbability ?? NaN],
+      );
+      if (others.every((probability) => probability < own)) right++;
+    }
+    assert.ok(right >= photos.length * 0.75, `${right} of ${photos.length}`);
+  });
+
   it('never writes an avoided word', async () => {
     const plain = await captionFirst({});
     const avoided = new Set(wordsOf(plain).filter((word) => word !== 'a' && word !== 'the'));

@@ -92,6 +92,7 @@ describe('the text tokenizer', () => {
 
   it('cuts a long text and still closes it', () => {
     assert.deepEqual([...tokenize(['a a a a a a a a']).inputIds], [1n, 3n, 3n, 3n, 3n, 2n]);
+    assert.deepEqual(['a a a a a', 'a a a a'].map(tokenize.isCut), [true, false]);
   });
 
   it('takes no file of another kind', () => {

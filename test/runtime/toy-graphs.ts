@@ -5,8 +5,9 @@ import { createConceptSource } from '../../src/runtime/concepts.js';
 import { createCaptionWriting } from '../../src/runtime/decoding.js';
 import { createConceptDetection } from '../../src/runtime/detection.js';
 import { createImageEncoding } from '../../src/runtime/encoding.js';
-import type { CaptionItem, CaptionOptions } from '../../src/runtime/messages.js';
+import type { CaptionItem, CaptionOptions, ScoreItem } from '../../src/runtime/messages.js';
 import { floats, type Graph, integers, output } from '../../src/runtime/tensors.js';
+import { createScoring, type ScoreBatch } from '../../src/runtime/scoring.js';
 import { createTextEmbedding } from '../../src/runtime/text-embedding.js';
 import { createWords, forbidden } from '../../src/runtime/words.js';
 import { exampleManifest } from './example-bundle.js';
@@ -18,6 +19,7 @@ export const notANumber = 77;
 
 export interface Toy {
   readonly captionBatch: CaptionBatch;
+  readonly scoreBatch: ScoreBatch;
   /** Images of each run of the mixup graph. */
   readonly mixupRuns: number[];
   /** `max_length` of each run of the decoder. */
@@ -28,7 +30,7 @@ export interface Toy {
  * The pipeline over graphs written here. An image is one value; even images are dogs, odd ones are not. The decoder's
  * beams are "a dog", "a dogs" …, the first of them rotated by the image's value and without forbidden words.
  */
-export function toyPipeline(): Toy {
+export function toyPipeline(manifest = exampleManifest): Toy {
   const mixupRuns: number[] = [];
   const maxLengths: number[][] = [];
 
@@ -139,7 +141,17 @@ export function toyPipeline(): Toy {
     embedTexts,
   };
   const centroids = { data: Float32Array.of(1, 0), count: 1, width: 2 };
-  return { captionBatch: createCaptioning(stages, exampleManifest, centroids), mixupRuns, maxLengths };
+  const scoring = {
+    encodeImages: stages.encodeImages,
+    embedTexts,
+    isCut: (text: string) => text.length > 20,
+  };
+  return {
+    captionBatch: createCaptioning(stages, exampleManifest, centroids),
+    scoreBatch: createScoring(scoring, manifest, centroids),
+    mixupRuns,
+    maxLengths,
+  };
 }
 
 /** An image whose pixels all have one value. */
@@ -159,4 +171,9 @@ export function toyItem(value: number, options: Partial<CaptionOptions> = {}): C
       ...options,
     },
   };
+}
+
+/** The same to be compared with texts. */
+export function toyScoring(value: number, ...texts: string[]): ScoreItem {
+  return { kind: 'score', pixels: new Uint8Array(24).fill(value), texts };
 }

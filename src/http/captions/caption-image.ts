@@ -1,31 +1,25 @@
-import type { Engine } from '../../engine/engine.js';
-import type { Decoder } from '../../images/decoder.js';
 import type { CaptionOutcome } from '../../runtime/messages.js';
+import { round } from '../round.js';
 import type { CaptionResult } from '../schemas/caption-result.js';
-import type { Admission } from './admission.js';
-import type { ReadOptions } from './read-options.js';
-
-export interface Captioning {
-  readonly engine: Engine;
-  readonly decoder: Decoder;
-  readonly maxPixels: number;
-}
+import type { Admission } from '../submission/admission.js';
+import { type ImageWay, readPixels } from '../submission/read-pixels.js';
+import type { ImageSource } from '../submission/submission.js';
+import type { AskedCaption } from './caption-options.js';
 
 /**
- * The way of one image: decoded to the bundle's pixels, captioned by the engine, shaped for the client.
+ * The way of one image: read and decoded to the bundle's pixels, captioned by the engine, shaped for the client.
  *
- * @throws ServiceError of the decoder and of the engine
+ * @throws ServiceError of readPixels and of the engine
  */
 export async function captionImage(
-  { engine, decoder, maxPixels }: Captioning,
-  bytes: Buffer,
-  { options, minConfidence }: ReadOptions,
-  { reservation, startedAt, deadline, signal }: Admission,
+  way: ImageWay,
+  source: ImageSource,
+  { options, minConfidence }: AskedCaption,
+  admission: Admission,
 ): Promise<CaptionResult> {
-  const { bundle } = engine;
-  const decodingFrom = performance.now();
-  const { pixels, ...image } = await decoder(bytes, bundle.image, { maxPixels, deadline, signal });
-  const decodeMs = performance.now() - decodingFrom;
+  const { reservation, startedAt } = admission;
+  const { bundle } = way.engine;
+  const { pixels, image, decodeMs } = await readPixels(way, source, bundle.image, admission);
   const { outcome, queueMs } = await reservation.submit({ kind: 'caption', pixels, options });
   const { concepts, gridSize, timing } = outcome;
   const captions = outcome.candidates.map(({ text, ...scores }) => ({ text, ...rounded(scores) }));
@@ -77,9 +71,4 @@ function milliseconds(timing: Timing): Timing {
     scoreMs: round(timing.scoreMs, 2),
     totalMs: round(timing.totalMs, 2),
   };
-}
-
-/** Digits beyond what the model's arithmetic holds, or a clock measures, only suggest a precision they lack. */
-function round(value: number, digits: number): number {
-  return Number(value.toFixed(digits));
 }

@@ -10,7 +10,8 @@ export function shareSchemas(document: JsonObject): JsonObject {
   const schemas = new Map<string, Json>();
   const paths = share(document['paths'] ?? {}, schemas);
   const sorted = [...schemas].sort(([a], [b]) => (a < b ? -1 : 1));
-  return { ...document, paths, components: { schemas: Object.fromEntries(sorted) } };
+  const components = { ...asObject(document['components']), schemas: Object.fromEntries(sorted) };
+  return { ...document, paths, components };
 }
 
 function share(value: Json, schemas: Map<string, Json>): Json {
@@ -23,6 +24,10 @@ function share(value: Json, schemas: Map<string, Json>): Json {
     return title === undefined ? rest : { title, ...rest };
   schemas.set(title, rest);
   return { $ref: `#/components/schemas/${title}` };
+}
+
+function asObject(value: Json | undefined): JsonObject {
+  return isJsonObject(value) ? value : {};
 }
 
 export function isJsonObject(value: unknown): value is JsonObject {

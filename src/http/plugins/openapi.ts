@@ -20,8 +20,19 @@ export const openApiPlugin = fp(async (app, { version }: OpenApiOptions) => {
         license: { name: 'MIT', identifier: 'MIT' },
       },
       servers: [{ url: '/', description: 'This service' }],
+      components: {
+        securitySchemes: {
+          apiKey: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'One of the keys in `API_KEYS`; where that is not set, none is asked for.',
+          },
+        },
+      },
+      // Routes that need no key say so.
+      security: [{ apiKey: [] }],
       tags: [
-        { name: 'captions', description: 'Images in, sentences out.' },
+        { name: 'captions', description: 'Images in, sentences or scores out.' },
         { name: 'models', description: 'What is being served.' },
         { name: 'operation', description: 'Health and figures, for those who run the service.' },
       ],

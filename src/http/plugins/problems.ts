@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 import { type ProblemCode, problems, ServiceError } from '../../problem.js';
 import { problemDocument, problemMediaType } from '../schemas/problem.js';
@@ -39,16 +39,10 @@ export const problemsPlugin = fp((app: FastifyInstance, _options: object, done: 
   done();
 });
 
-/** Answers a request with the problem an error stands for; what no client should see goes to the log alone. */
+/** Answers a request with the problem an error stands for. */
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const problem = problemOf(error);
+  const problem = reportProblem(error, request.log);
   const { status } = problems[problem.code];
-  if (problem.code === 'internal') {
-    request.log.error({ err: error }, 'unexpected error');
-  } else {
-    const level = status >= 500 ? 'warn' : 'info';
-    request.log[level]({ code: problem.code, detail: problem.detail, cause: causeOf(problem) }, 'refused');
-  }
   if (status === 503 || problem.retryAfterSeconds !== undefined) {
     reply.header(
       'retry-after',
@@ -56,6 +50,18 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
     );
   }
   return reply.code(status).type(problemMediaType).send(problemDocument(problem, request.id));
+}
+
+/** The problem an error stands for. What no client should see goes to the log alone. */
+export function reportProblem(error: unknown, log: FastifyBaseLogger): ServiceError {
+  const problem = problemOf(error);
+  if (problem.code === 'internal') {
+    log.error({ err: error }, 'unexpected error');
+  } else {
+    const level = problems[problem.code].status >= 500 ? 'warn' : 'info';
+    log[level]({ code: problem.code, detail: problem.detail, cause: causeOf(problem) }, 'refused');
+  }
+  return problem;
 }
 
 function problemOf(error: unknown): ServiceError {

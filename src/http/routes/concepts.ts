@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
 import type { Engine } from '../../engine/engine.js';
 import { ConceptListSchema } from '../schemas/concepts.js';
+import { accessProblems, problemResponses } from '../schemas/problem.js';
 
 export interface ConceptRouteOptions {
   readonly engine: Engine;
@@ -27,6 +28,7 @@ export function conceptRoutes(app: FastifyInstance, { engine }: ConceptRouteOpti
             },
           },
         },
+        ...problemResponses(...accessProblems),
       },
     },
     handler: (): Static<typeof ConceptListSchema> => {

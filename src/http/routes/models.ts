@@ -1,7 +1,8 @@
 import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
 import type { Engine } from '../../engine/engine.js';
-import { type Model, ModelListSchema } from '../schemas/models.js';
+import { type Model, modelExamples, ModelListSchema } from '../schemas/models.js';
+import { accessProblems, problemResponses } from '../schemas/problem.js';
 
 export interface ModelRouteOptions {
   readonly engine: Engine;
@@ -18,8 +19,9 @@ export function modelRoutes(app: FastifyInstance, { engine }: ModelRouteOptions,
       response: {
         200: {
           description: 'A list of one model.',
-          content: { 'application/json': { schema: ModelListSchema } },
+          content: { 'application/json': { schema: ModelListSchema, examples: modelExamples } },
         },
+        ...problemResponses(...accessProblems),
       },
     },
     handler: (): Static<typeof ModelListSchema> => ({ object: 'list', data: [modelOf(engine, created)] }),

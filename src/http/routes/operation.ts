@@ -4,7 +4,7 @@ import { Type } from 'typebox';
 import type { Engine } from '../../engine/engine.js';
 import { ServiceError } from '../../problem.js';
 import { openApiDocument } from '../openapi/document.js';
-import { problemResponses } from '../schemas/problem.js';
+import { anyProblems, problemResponses } from '../schemas/problem.js';
 
 export interface OperationRouteOptions {
   readonly engine: Engine;
@@ -27,8 +27,9 @@ export function operationRoutes(
     schema: {
       operationId: 'getHealth',
       tags: ['operation'],
+      security: [],
       summary: 'Whether the process is alive',
-      response: { 200: statusResponse('ok', 'It is.') },
+      response: { 200: statusResponse('ok', 'It is.'), ...problemResponses(...anyProblems) },
     },
     handler: () => ({ status: 'ok' }),
   });
@@ -37,8 +38,12 @@ export function operationRoutes(
     schema: {
       operationId: 'getReadiness',
       tags: ['operation'],
+      security: [],
       summary: 'Whether images are taken: once the model is warm and until the service shuts down',
-      response: { 200: statusResponse('ready', 'They are.'), ...problemResponses('not_ready', 'draining') },
+      response: {
+        200: statusResponse('ready', 'They are.'),
+        ...problemResponses(...anyProblems, 'not_ready', 'draining'),
+      },
     },
     handler: () => {
       if (closing) throw new ServiceError('draining', 'The service finishes what it has begun.');
@@ -52,12 +57,14 @@ export function operationRoutes(
     schema: {
       operationId: 'getMetrics',
       tags: ['operation'],
+      security: [],
       summary: 'Figures for Prometheus',
       response: {
         200: {
           description: 'Prometheus’ text format.',
-          content: { 'text/plain': { schema: Type.String() } },
+          content: { 'text/plain': { schema: Type.String(), examples: metricsExamples } },
         },
+        ...problemResponses(...anyProblems),
       },
     },
     handler: async (_request, reply) => {
@@ -71,12 +78,19 @@ export function operationRoutes(
     schema: {
       operationId: 'getOpenApi',
       tags: ['operation'],
+      security: [],
       summary: 'This document',
       response: {
         200: {
           description: 'OpenAPI 3.1.',
-          content: { 'application/json': { schema: Type.Object({}, { additionalProperties: true }) } },
+          content: {
+            'application/json': {
+              schema: Type.Object({}, { additionalProperties: true }),
+              examples: { document: { value: { openapi: '3.1.0', info: {}, paths: {} } } },
+            },
+          },
         },
+        ...problemResponses(...anyProblems),
       },
     },
     // Already JSON: nothing is left to serialise.
@@ -89,7 +103,15 @@ export function operationRoutes(
   done();
 }
 
+const metricsExamples = {
+  queue: {
+    value:
+      '# HELP pcm_caption_queue_images Images that wait for a worker\n# TYPE pcm_caption_queue_images gauge\npcm_caption_queue_images 0\n',
+  },
+};
+
 function statusResponse(status: string, description: string) {
   const schema = Type.Object({ status: Type.Literal(status) }, { additionalProperties: false });
-  return { description, content: { 'application/json': { schema } } };
+  const examples = { [status]: { value: { status } } };
+  return { description, content: { 'application/json': { schema, examples } } };
 }

@@ -1,4 +1,4 @@
-import { type Static, Type } from 'typebox';
+import { Type } from 'typebox';
 
 const strict = { additionalProperties: false };
 
@@ -73,5 +73,3 @@ export const CaptionOptionsSchema = Type.Object(
   },
   strict,
 );
-
-export type CaptionOptionValues = Static<typeof CaptionOptionsSchema>;

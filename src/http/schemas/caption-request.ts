@@ -1,50 +1,53 @@
 import { Type } from 'typebox';
-import { imageFormats } from '../../images/format.js';
 import { CaptionOptionsSchema } from './caption-options.js';
+import {
+  base64,
+  bytes,
+  content,
+  exampleBytes,
+  examplePng,
+  exampleUrl,
+  formNote,
+  rawImages,
+  url,
+} from './image.js';
 
 const strict = { additionalProperties: false };
 const options = CaptionOptionsSchema.properties;
-const bytes = (description?: string) =>
-  Type.String({ format: 'binary', ...(description !== undefined && { description }) });
 
 /** The options again, for a raw body, whose bytes have no room for them. */
 export const captionQuery = CaptionOptionsSchema;
 
-const CaptionForm = Type.Object(
-  { image: bytes('The image file.'), ...options },
-  {
-    ...strict,
-    title: 'CaptionForm',
-    description: 'Lists repeat their key; booleans are `true` and `false`.',
-  },
-);
-
-const CaptionJson = Type.Object(
-  { image: Type.String({ contentEncoding: 'base64', description: 'The image file in base64.' }), ...options },
-  { ...strict, title: 'CaptionJson' },
-);
-
-/** A red 8×8 PNG. */
-const examplePng =
-  'iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC';
-
 /** Every way to send one image. */
 export const captionBody = {
   content: {
-    'multipart/form-data': { schema: CaptionForm },
-    'application/json': {
-      schema: {
-        ...CaptionJson,
-        'x-examples': {
-          image: { summary: 'An image and nothing else', value: { image: examplePng } },
-          options: {
-            summary: 'Five candidates without a word, and where concepts were found',
-            value: { image: examplePng, candidates: 5, avoidWords: ['photo'], explain: true },
-          },
+    'multipart/form-data': content(
+      Type.Object(
+        { image: bytes('The image file.'), ...options },
+        { ...strict, title: 'CaptionForm', description: formNote },
+      ),
+      {
+        form: {
+          summary: 'Files and options',
+          value: { image: exampleBytes, candidates: 5, avoidWords: ['photo'] },
         },
       },
-    },
-    ...Object.fromEntries(imageFormats.map((format) => [`image/${format}`, { schema: bytes() }])),
+    ),
+    'application/json': content(
+      Type.Union([
+        Type.Object({ image: base64(), ...options }, { ...strict, title: 'CaptionRequest' }),
+        Type.Object({ url: url(), ...options }, { ...strict, title: 'CaptionUrlRequest' }),
+      ]),
+      {
+        image: { summary: 'An image and nothing else', value: { image: examplePng } },
+        options: {
+          summary: 'Five candidates without a word, and where concepts were found',
+          value: { image: examplePng, candidates: 5, avoidWords: ['photo'], explain: true },
+        },
+        url: { summary: 'An image by its address', value: { url: exampleUrl } },
+      },
+    ),
+    ...rawImages,
   },
 };
 

@@ -1,8 +1,7 @@
 import { type Static, Type } from 'typebox';
-import { imageFormats } from '../../images/format.js';
+import { decodedImage, milliseconds, servedModel } from './result-parts.js';
 
 const strict = { additionalProperties: false };
-const milliseconds = (description: string) => Type.Number({ minimum: 0, description });
 
 const scores = {
   confidence: Type.Number({
@@ -56,15 +55,8 @@ export const CaptionResultSchema = Type.Object(
         { ...strict, description: 'With `explain`: the grid that `patches` cover.' },
       ),
     ),
-    image: Type.Object(
-      {
-        width: Type.Integer({ minimum: 1, description: 'Pixels, after orientation.' }),
-        height: Type.Integer({ minimum: 1, description: 'Pixels, after orientation.' }),
-        format: Type.Enum([...imageFormats], { type: 'string' }),
-      },
-      strict,
-    ),
-    model: Type.Object({ id: Type.String(), version: Type.String() }, strict),
+    image: decodedImage,
+    model: servedModel,
     timing: Type.Object(
       {
         queueMs: milliseconds('Waiting for the model.'),

@@ -1,8 +1,9 @@
 import { Type } from 'typebox';
+import { servedModel } from './result-parts.js';
 
 export const ConceptListSchema = Type.Object(
   {
-    model: Type.Object({ id: Type.String(), version: Type.String() }, { additionalProperties: false }),
+    model: servedModel,
     concepts: Type.Array(Type.String(), { description: 'The words looked for when a request brings none.' }),
   },
   { additionalProperties: false, title: 'ConceptList' },

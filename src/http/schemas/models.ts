@@ -41,6 +41,36 @@ const ModelSchema = Type.Object(
 
 export type Model = Static<typeof ModelSchema>;
 
+export const modelExamples = {
+  embedded: {
+    summary: 'The embedded model on a CPU',
+    value: {
+      object: 'list',
+      data: [
+        {
+          id: 'pcm-net-lite2',
+          object: 'model',
+          created: 1_767_225_600,
+          owned_by: 'pcm-caption',
+          version: '0.1.0',
+          description: 'PCM-Net on a small encoder',
+          licence: 'MIT',
+          sources: ['COCO 2014 captions'],
+          provider: 'cpu',
+          precision: 'w8',
+          image: { width: 288, height: 288, resize: 'stretch' },
+          grid: { rows: 9, columns: 9 },
+          maxLength: 20,
+          beamSize: 3,
+          conceptCount: 1000,
+          calibration: { confidence: { features: ['cosine', 'meanLogProb'] } },
+          quality: { cider: 0.5 },
+        },
+      ],
+    },
+  },
+};
+
 export const ModelListSchema = Type.Object(
   { object: Type.Literal('list'), data: Type.Array(ModelSchema) },
   { ...strict, title: 'ModelList' },

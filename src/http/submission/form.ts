@@ -1,15 +1,15 @@
 import type { MultipartValue } from '@fastify/multipart';
 import type { FastifyRequest } from 'fastify';
 import { ServiceError } from '../../problem.js';
-import { type Submission, type SubmissionLimits, tooManyImages } from './submission.js';
+import { type ImageSource, type Submission, type SubmissionLimits, tooManyImages } from './submission.js';
 
 /** Fields beside images: every option as often as its list allows, and room for mistakes to be named. */
 const maxFields = 200;
-/** Bytes of one field; the longest valid one has 40 characters. */
-const maxFieldBytes = 1024;
+/** Bytes of one field; the longest valid one is a URL. */
+const maxFieldBytes = 4096;
 
 /**
- * Reads a multipart form: files in the field `image`, options in the other fields.
+ * Reads a multipart form: files in the field `image`, their addresses in `url`, options in the other fields.
  *
  * @throws ServiceError missing_image | too_many_images | malformed_multipart | invalid_option | body_too_large
  */
@@ -17,7 +17,7 @@ export async function readForm(
   request: FastifyRequest,
   { maxBytes, maxImages }: SubmissionLimits,
 ): Promise<Submission> {
-  const images: Buffer[] = [];
+  const images: ImageSource[] = [];
   const texts: [string, string][] = [];
   let bytes = 0;
   const parts = request.parts({
@@ -30,20 +30,27 @@ export async function readForm(
     // Some clients give a part neither a file name nor a type; in the field `image` it is the image all the same.
     isPartAFile: (field, _type, fileName) => field === 'image' || fileName !== undefined,
   });
+  const add = (image: ImageSource) => {
+    if (images.length === maxImages) throw tooManyImages(maxImages);
+    images.push(image);
+  };
   try {
     for await (const part of parts) {
       if (part.type === 'field') {
-        texts.push([part.fieldname, fieldText(part)]);
+        const text = fieldText(part);
+        if (part.fieldname === 'url') add({ kind: 'url', url: text });
+        else texts.push([part.fieldname, text]);
         continue;
       }
       if (part.fieldname !== 'image') {
         throw new ServiceError('missing_image', 'Send each file in the form field "image".');
       }
+      // Before the bytes are read: a form with too many images is refused at the first of them.
       if (images.length === maxImages) throw tooManyImages(maxImages);
       const image = await part.toBuffer();
       bytes += image.length;
       if (bytes > maxBytes) throw tooLarge(maxBytes);
-      images.push(image);
+      add({ kind: 'bytes', bytes: image });
     }
   } catch (error) {
     throw formProblem(error, maxBytes);

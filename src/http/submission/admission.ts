@@ -8,8 +8,15 @@ export interface Admission {
   /** In the milliseconds of `performance.now()`. */
   readonly startedAt: number;
   readonly deadline: number;
-  /** Aborted when the client has gone, or the deadline has passed and was answered. */
+  readonly priority: Priority;
+  /** Aborted when the client has gone, or at the deadline: then its reason is the problem. */
   readonly signal: AbortSignal;
+  /**
+   * Once the images of a batch are counted: takes a place for each in exchange for the one taken at first, all or none,
+   * and lets the deadline end the images that are not done by then, each by itself, in place of the whole request.
+   * @throws ServiceError queue_full | not_ready | draining
+   */
+  admitEach(images: number): void;
 }
 
 export interface AdmissionSettings {
@@ -25,14 +32,14 @@ declare module 'fastify' {
 }
 
 /**
- * A hook that reserves places when the headers of a request are known and before its body is read, so that a request
+ * A hook that reserves a place when the headers of a request are known and before its body is read, so that a request
  * that cannot be served costs next to nothing. Places not used are freed when the response ends or the client goes;
  * at the deadline the request is answered, whatever it was doing.
  * It throws ServiceError body_too_large | queue_full | not_ready | draining.
  */
 export function admit(
   engine: Engine,
-  { images, priority }: { images: number; priority: Priority },
+  priority: Priority,
   { requestTimeoutMs, maxBodyBytes }: AdmissionSettings,
 ): onRequestAsyncHookHandler {
   return async (request, reply) => {
@@ -44,18 +51,33 @@ export function admit(
     // Fastify's `request.signal` aborts as soon as a body is read (fastify/fastify#6725); the response knows better.
     const controller = new AbortController();
     const { signal } = controller;
-    const reservation = engine.reserve(images, { deadline, priority, signal });
+    const options = { deadline, priority, signal };
+    let reservation = engine.reserve(1, options);
+    let endsWhole = true;
     const timer = setTimeout(() => {
       const late = new ServiceError('deadline_exceeded', 'The answer was not ready in time.');
       controller.abort(late);
-      if (!reply.sent) reply.send(late);
+      if (endsWhole && !reply.sent) reply.send(late);
     }, requestTimeoutMs);
     reply.raw.once('close', () => {
       clearTimeout(timer);
       if (!reply.raw.writableFinished) controller.abort();
       reservation.release();
     });
-    request.admission = { reservation, startedAt, deadline, signal };
+    request.admission = {
+      get reservation() {
+        return reservation;
+      },
+      startedAt,
+      deadline,
+      priority,
+      signal,
+      admitEach(images) {
+        reservation.release();
+        reservation = engine.reserve(images, options);
+        endsWhole = false;
+      },
+    };
   };
 }
 
@@ -76,9 +98,14 @@ export async function whileWanted<T>(
 ): Promise<T | FastifyReply> {
   try {
     const result = await work();
-    return signal.aborted ? await reply : result;
+    return reply.sent || hasGone(signal) ? await reply : result;
   } catch (error) {
-    if (signal.aborted) return await reply;
+    if (reply.sent || hasGone(signal)) return await reply;
     throw error;
   }
+}
+
+/** Whether nobody is there to be answered any more; a deadline that has passed still wants an answer. */
+export function hasGone(signal: AbortSignal): boolean {
+  return signal.aborted && !(signal.reason instanceof ServiceError);
 }

@@ -1,0 +1,56 @@
+import type { FastifyRequest } from 'fastify';
+import { ServiceError } from '../../problem.js';
+import { readForm } from './form.js';
+import { readBatchJson, readJson } from './json.js';
+import { type ImageSource, type Submission, type SubmissionLimits, tooManyImages } from './submission.js';
+
+/**
+ * Reads an image and options from a multipart form, an image as the body, or JSON, and options and an address from
+ * the query too.
+ *
+ * @throws ServiceError missing_image | too_many_images | malformed_multipart | malformed_json | invalid_option |
+ *   body_too_large
+ */
+export async function readSubmission(request: FastifyRequest, limits: SubmissionLimits): Promise<Submission> {
+  const { body } = request;
+  if (request.isMultipart()) return withQuery(request, await readForm(request, limits), limits);
+  if (Buffer.isBuffer(body)) return withQuery(request, ofImages({ kind: 'bytes', bytes: body }), limits);
+  return withQuery(request, body === undefined ? ofImages() : readJson(body), limits);
+}
+
+/**
+ * Reads a batch from a multipart form or JSON, and options from the query too.
+ *
+ * @throws ServiceError missing_image | too_many_images | malformed_multipart | malformed_json | invalid_option |
+ *   body_too_large | unsupported_media_type
+ */
+export async function readBatch(request: FastifyRequest, limits: SubmissionLimits): Promise<Submission> {
+  const { body } = request;
+  if (request.isMultipart()) return withQuery(request, await readForm(request, limits), limits);
+  if (Buffer.isBuffer(body)) {
+    throw new ServiceError('unsupported_media_type', 'Send multipart/form-data or application/json.');
+  }
+  return withQuery(request, body === undefined ? ofImages() : readBatchJson(body, limits.maxImages), limits);
+}
+
+function ofImages(...images: readonly ImageSource[]): Submission {
+  return { images, texts: [], members: {} };
+}
+
+function withQuery(
+  request: FastifyRequest,
+  { images, texts, members }: Submission,
+  { maxImages }: SubmissionLimits,
+): Submission {
+  const query = [...new URL(request.url, 'http://localhost').searchParams];
+  const urls = query.filter(([name]) => name === 'url').map(([, url]) => ({ kind: 'url' as const, url }));
+  const all = [...urls, ...images];
+  if (all.length === 0) {
+    throw new ServiceError(
+      'missing_image',
+      'Send an image as the form field "image", as the body with its image/… type, or as "image" in base64 in JSON.',
+    );
+  }
+  if (all.length > maxImages) throw tooManyImages(maxImages);
+  return { images: all, texts: [...query.filter(([name]) => name !== 'url'), ...texts], members };
+}
