@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 PARTS = {"tower": ("tower",), "dual-encoder": ("dual-encoder",), "captioner": ("captioner-rewarded", "captioner")}
-"""Each part and the names its file may have in a run's folder, the furthest trained first. The concept map is in the captioner."""
+"""Each part and the names its file may have in a run's folder, the furthest trained first. The captioner has the concept map."""
 CONCEPT_MAP = "visual_embed.concept_map."
 VOCABULARY = "vocabulary.txt"
 SHARD_BYTES = 40_000_000

@@ -36,14 +36,14 @@ def test_the_reward_is_the_librarys_cider_when_all_photos_are_scored_at_once():
 
 
 def test_the_reward_of_a_caption_does_not_depend_on_the_others_of_its_batch():
-    reward, words = CiderReward(PHOTOS), "a dog runs here <eos>".split()
+    reward, words = CiderReward(PHOTOS), ["a", "dog", "runs", "here", "<eos>"]
     alone = reward([words], [0])
     assert reward([words, ["a", "cat"], words], [0, 1, 2])[0] == alone[0] > 0
 
 
 def test_a_caption_that_does_not_end_is_worth_less():
     reward = CiderReward(PHOTOS)
-    ended, cut = reward([[*"a dog runs here".split(), "<eos>"], "a dog runs here".split()], [0, 0])
+    ended, cut = reward([[*["a", "dog", "runs", "here"], "<eos>"], ["a", "dog", "runs", "here"]], [0, 0])
     assert ended > cut
 
 
