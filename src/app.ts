@@ -12,8 +12,10 @@ import { problemsPlugin, sendProblem } from './http/plugins/problems.js';
 import { RequestLog } from './http/request-log.js';
 import { captionRoutes } from './http/routes/captions.js';
 import { conceptRoutes } from './http/routes/concepts.js';
+import { docsRoutes } from './http/routes/docs.js';
 import { modelRoutes } from './http/routes/models.js';
 import { operationRoutes } from './http/routes/operation.js';
+import { playgroundRoutes } from './http/routes/playground.js';
 import { createDecoder } from './images/decoder.js';
 
 export interface AppDependencies {
@@ -63,6 +65,8 @@ export async function buildApp({
   await app.register(modelRoutes, { engine });
   await app.register(conceptRoutes, { engine });
   await app.register(operationRoutes, { engine, registry });
+  await app.register(playgroundRoutes);
+  await app.register(docsRoutes);
   return app;
 }
 
