@@ -19,7 +19,7 @@ export function readConfidence(confidence: number): Reading {
       : confidence >= 0.35
         ? { level: 'medium', verdict: 'have a look' }
         : { level: 'low', verdict: 'doubtful' }),
-    meaning: `Of captions with this confidence, ${frequency(tenths)} agree with what people write.`,
+    meaning: `${frequency(tenths)} captions at this level agree with people’s.`,
   };
 }
 
@@ -28,7 +28,7 @@ export function percent(share: number): string {
 }
 
 function frequency(tenths: number): string {
-  if (tenths === 0) return 'fewer than one in ten';
-  if (tenths === 10) return 'more than nine in ten';
-  return `about ${['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'][tenths - 1] ?? tenths} in ten`;
+  if (tenths === 0) return 'Fewer than 1 in 10';
+  if (tenths === 10) return 'More than 9 in 10';
+  return `About ${tenths} in 10`;
 }

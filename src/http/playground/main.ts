@@ -166,7 +166,7 @@ function showCount(): void {
   const failed = photos.filter(({ state }) => state === 'failed').length;
   const done = photos.length - pending - failed;
   const parts = [
-    pending > 0 ? `${done} of ${photos.length}` : String(done),
+    pending > 0 ? `${done} of ${photos.length} done` : `${done} done`,
     ...(failed > 0 ? [`${failed} failed`] : []),
   ];
   count.textContent = parts.join(', ');

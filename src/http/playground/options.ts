@@ -50,7 +50,7 @@ export function createOptions({ onOptions, onApiKey }: OptionsChanges): Options 
       least.valueAsNumber > 0 ? `at least ${leastValue.value}` : '',
     ].filter((part) => part !== '');
     summary.textContent =
-      chosen.length > 0 ? chosen.join(', ') : 'Concepts, words to avoid, least confidence';
+      chosen.length > 0 ? chosen.join(', ') : 'Concepts, words to avoid, minimum confidence';
   }
 
   key.value = sessionStorage.getItem(keyName) ?? '';

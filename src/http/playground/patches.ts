@@ -2,8 +2,10 @@ import type { CaptionResult } from '../schemas/caption-result.js';
 
 export type Grid = NonNullable<CaptionResult['gridSize']>;
 
-/** How dark the photo gets where a concept is not, 0…1. */
-const veil = 0.8;
+/** How dark the photo gets where a concept is not, and how warm where it is, 0…1: a dark photo needs both. */
+const veil = 0.78;
+const glow = 0.3;
+const glowColour = [255, 190, 70] as const;
 
 /**
  * How brightly each patch is lit, 0…1: dark up to the mean, the best one full. Cosines are comparable within a
@@ -43,15 +45,19 @@ export function lightPatches(
   context.globalCompositeOperation = 'destination-out';
   context.imageSmoothingEnabled = true;
   context.imageSmoothingQuality = 'high';
-  context.drawImage(lights(brightness(cosines), rows, columns), 0, 0, seen.width, seen.height);
+  const light = lights(brightness(cosines), rows, columns);
+  context.drawImage(light, 0, 0, seen.width, seen.height);
+  context.globalCompositeOperation = 'source-over';
+  context.globalAlpha = glow;
+  context.drawImage(light, 0, 0, seen.width, seen.height);
 }
 
-/** One opaque pixel for each patch, as far as it is lit. */
+/** One pixel for each patch, opaque as far as it is lit. */
 function lights(levels: readonly number[], rows: number, columns: number): OffscreenCanvas {
   const small = new OffscreenCanvas(columns, rows);
   const image = new ImageData(columns, rows);
   levels.forEach((level, index) => {
-    image.data[index * 4 + 3] = Math.round(255 * level);
+    image.data.set([...glowColour, Math.round(255 * level)], index * 4);
   });
   small.getContext('2d')?.putImageData(image, 0, 0);
   return small;

@@ -48,6 +48,7 @@ export function createPhotoCard(
   void drawPreview(file, image).then((drawn) => {
     if (drawn) shape(image.width, image.height);
     else element(item, '.photo-no-preview', HTMLElement).hidden = false;
+    item.classList.toggle('without-preview', !drawn);
   });
 
   function show(part: 'progress' | 'problem' | 'result'): void {
@@ -79,7 +80,7 @@ export function createPhotoCard(
       const { caption, confidence, captions, concepts, gridSize, image: size, timing } = result;
       const shown = element(item, '.caption', HTMLElement);
       shown.textContent =
-        caption ?? `No caption reaches ${percent(minConfidence)}: the best is below your least confidence.`;
+        caption ?? `No caption reaches your minimum of ${percent(minConfidence)}. The nearest are below.`;
       shown.classList.toggle('withheld', caption === null);
       image.setAttribute('aria-label', caption ?? name);
       element(item, '[data-action=copy-alt]', HTMLButtonElement).hidden = caption === null;
@@ -147,8 +148,9 @@ function conceptItems(
   }
 
   return concepts.map(({ word, score, patches }) => {
-    const share = score > 0 && score < 0.01 ? '< 1 %' : percent(score);
-    const button = elementWith('button', 'concept', word, elementWith('span', 'concept-share', share));
+    const button = elementWith('button', 'concept', word);
+    // The first few share nearly all of it; a row of zeros behind the others says nothing.
+    if (score >= 0.01) button.append(elementWith('span', 'concept-share', percent(score)));
     button.type = 'button';
     if (patches !== undefined && grid !== undefined) {
       patchesOf.set(button, patches);
