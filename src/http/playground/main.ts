@@ -176,13 +176,14 @@ function showCount(): void {
 
 async function describeService(): Promise<void> {
   const status = element(document, '#service', HTMLElement);
+  const text = element(status, '.service-text', HTMLElement);
   const state = await readiness();
   if (state?.ready === true) {
     model = await servedModel(options.apiKey());
-    status.textContent = model === undefined ? 'Ready' : `${model.id} ${model.version}`;
+    text.textContent = model === undefined ? 'Ready' : `${model.id} ${model.version}`;
     status.title = 'The model that answers';
   } else {
-    status.textContent = state === undefined ? 'The service does not answer' : 'Not ready';
+    text.textContent = state === undefined ? 'The service does not answer' : 'Not ready';
     status.title = state?.reason ?? '';
     setTimeout(() => void describeService(), readinessPollMs);
   }
