@@ -34,12 +34,13 @@ function install() {
 
 function compile({ project, folders }) {
   const stamp = `dist/.built-${project}`;
-  const sources = [...folders, project, 'tsconfig.json', 'package-lock.json'];
+  const sources = [...folders, project, 'tsconfig.json', 'scripts/playground.mjs', 'package-lock.json'];
   if (modified(stamp) >= Math.max(...sources.map(newest))) return;
   say('compiling');
   // A module whose source is gone must not be loaded from an earlier build.
   for (const folder of folders) rmSync(join(root, 'dist', folder), { recursive: true, force: true });
   run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', project]);
+  run(process.execPath, [join(root, 'scripts/playground.mjs')]);
   mkdirSync(join(root, 'dist'), { recursive: true });
   for (const name of Object.keys(targets)) {
     const { project: other, folders: covered } = targets[name];

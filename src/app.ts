@@ -18,9 +18,11 @@ import { RequestLog } from './http/request-log.js';
 import { captionBatchRoutes } from './http/routes/caption-batch.js';
 import { captionRoutes } from './http/routes/captions.js';
 import { conceptRoutes } from './http/routes/concepts.js';
+import { docsRoutes } from './http/routes/docs.js';
 import { modelRoutes } from './http/routes/models.js';
 import { operationRoutes } from './http/routes/operation.js';
 import { scoreRoutes } from './http/routes/scores.js';
+import { playgroundRoutes } from './http/routes/playground.js';
 import { createDecoder } from './images/decoder.js';
 import { createImageFetcher } from './images/fetch-image.js';
 
@@ -90,6 +92,8 @@ export async function buildApp({
     await v1.register(conceptRoutes, { engine });
   });
   await app.register(operationRoutes, { engine, registry });
+  await app.register(playgroundRoutes);
+  await app.register(docsRoutes);
   return app;
 }
 
