@@ -150,11 +150,11 @@ function conceptItems(
   return concepts.map(({ word, score, patches }) => {
     const button = elementWith('button', 'concept', word);
     // The first few share nearly all of it; a row of zeros behind the others says nothing.
-    if (score >= 0.01) button.append(elementWith('span', 'concept-share', percent(score)));
+    if (score >= 0.01) button.append(' ', elementWith('span', 'concept-share', percent(score)));
     button.type = 'button';
     if (patches !== undefined && grid !== undefined) {
       patchesOf.set(button, patches);
-      button.append(elementWith('span', 'visually-hidden', `, most of it ${placeOf(patches, grid)}`));
+      button.append(elementWith('span', 'visually-hidden', `(most of it ${placeOf(patches, grid)})`));
       button.setAttribute('aria-pressed', 'false');
       for (const event of ['pointerenter', 'focus'] as const) {
         button.addEventListener(event, () => {

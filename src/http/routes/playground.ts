@@ -12,6 +12,10 @@ const mediaTypes: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
+/** Nothing inline and nothing from elsewhere; the page draws photos on canvases, so not even `blob:` is needed. */
+const contentSecurityPolicy =
+  "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
 /**
  * The page at `/`, and its parts under `/playground/`. They are small and read at the start; the entity tag is of the
  * content, because every file of an npm package has the same date.
@@ -24,8 +28,13 @@ export async function playgroundRoutes(app: FastifyInstance): Promise<void> {
     const content = readFileSync(new URL(name, folder));
     app.get(name === 'index.html' ? '/' : `/playground/${name}`, {
       schema: { hide: true },
-      // Kept by browsers, and asked for again each time: a new version shows at once.
-      handler: (_request, reply) => reply.header('cache-control', 'no-cache').type(type).send(content),
+      handler: (_request, reply) =>
+        reply
+          // Kept by browsers, and asked for again each time: a new version shows at once.
+          .header('cache-control', 'no-cache')
+          .header('content-security-policy', contentSecurityPolicy)
+          .type(type)
+          .send(content),
     });
   }
 }
