@@ -1,6 +1,6 @@
 import type { Config } from '../../src/config.js';
 import { usableCores } from '../../src/engine/cpu-quota.js';
-import { planWorkers } from '../../src/engine/worker-plan.js';
+import { planLoneWorker, planWorkers, workersInMemory } from '../../src/engine/worker-plan.js';
 import { readCaptionOptions } from '../../src/http/captions/caption-options.js';
 import { readManifest } from '../../src/runtime/bundle.js';
 import type { ServedModel } from '../service/served-model.js';
@@ -9,7 +9,8 @@ import type { BareLoadOrder } from './messages.js';
 /** One way to use all cores for decoding and the four graphs. */
 export interface BarePlan {
   readonly name: string;
-  readonly isServicePlan: boolean;
+  /** Whether the service captions an image that is alone this way. */
+  readonly isForSingles: boolean;
   /** One for each process. */
   readonly orders: readonly BareLoadOrder[];
 }
@@ -20,45 +21,54 @@ const largestBatch = Math.max(...batchSizes);
 const mostProcesses = 16;
 
 /**
- * The ways that are tried, the service's own first: its processes and threads, one process with all threads, and a
- * process with a single thread for each core (on large machines fewer, which share the cores).
+ * The ways that are tried: the service's own for many images and for one (`isForSingles`), one process with all threads,
+ * and a process with a single thread for each core (on large machines fewer, which share the cores).
  */
 export async function barePlans(
   config: Config,
   { provider, precision }: ServedModel,
   photos: readonly string[],
 ): Promise<BarePlan[]> {
-  const { decoding } = await readManifest(config.modelPath);
+  const manifest = await readManifest(config.modelPath);
   const cores = usableCores();
-  const settings = { devices: config.devices, provider };
+  const { devices, workers, threads } = config;
+  const service = {
+    devices,
+    provider,
+    workers,
+    threads,
+    workersInMemory: workersInMemory(manifest, precision),
+  };
   const onCpu = provider === 'cpu';
+  const lone = planLoneWorker(service, cores);
   const plans = [
-    planWorkers({ ...settings, workers: config.workers, threads: config.threads }, cores),
-    ...(onCpu ? [planWorkers({ ...settings, workers: 1, threads: cores }, cores)] : []),
+    ...(lone === undefined ? [] : [[lone]]),
+    planWorkers(service, cores),
+    ...(onCpu ? [planWorkers({ ...service, workers: 1, threads: cores }, cores)] : []),
     ...(onCpu
-      ? [planWorkers({ ...settings, workers: Math.min(cores, mostProcesses), threads: cores }, cores)]
+      ? [planWorkers({ ...service, workers: Math.min(cores, mostProcesses), threads: cores }, cores)]
       : []),
   ];
   return plans
-    .map((workers, index) => ({
-      name: `${counted(workers.length, 'process', 'processes')} × ${counted(workers[0]?.threads ?? 0, 'thread', 'threads')}`,
-      isServicePlan: index === 0,
-      orders: workers.map((worker, place): BareLoadOrder => ({
+    .map((processes, index) => ({
+      name: `${counted(processes.length, 'process', 'processes')} × ${counted(processes[0]?.threads ?? 0, 'thread', 'threads')}`,
+      isForSingles: index === 0,
+      orders: processes.map((each, place): BareLoadOrder => ({
         type: 'load',
         order: {
           type: 'load',
           bundlePath: config.modelPath,
           provider,
           precision,
-          ...worker,
+          ...each,
           maxBatch: largestBatch,
           conceptCacheSize: 1,
           heartbeatMs: 1000,
         },
-        options: readCaptionOptions({ texts: [], members: {} }, decoding.maxLength).options,
+        options: readCaptionOptions({ texts: [], members: {} }, manifest.decoding.maxLength).options,
         maxPixels: config.maxPixels,
-        decoders: Math.max(1, Math.floor(config.decoders / workers.length)),
-        photos: photos.filter((_, photo) => photo % workers.length === place),
+        decoders: Math.max(1, Math.floor(config.decoders / processes.length)),
+        photos: photos.filter((_, photo) => photo % processes.length === place),
       })),
     }))
     .filter(({ name }, index, all) => all.findIndex((plan) => plan.name === name) === index);

@@ -14,8 +14,8 @@ export interface BestBare {
   readonly best: BareTry;
   readonly tries: readonly BareTry[];
   readonly pipeline: BarePipeline;
-  /** The processes and threads of the service, for its stage times. */
-  readonly servicePipeline: BarePipeline;
+  /** What runs a single image as the service does, for its stage times. */
+  readonly singlesPipeline: BarePipeline;
   stop(): Promise<void>;
 }
 
@@ -48,15 +48,15 @@ export async function findBestBare(plans: readonly BarePlan[], leastMs: number):
   for (const candidate of fastestFirst().slice(0, finalists)) await run(candidate);
 
   const [best] = fastestFirst().filter(({ rates }) => rates.length > 1);
-  const service = started.find(({ plan }) => plan.isServicePlan);
-  if (best === undefined || service === undefined) throw new Error('there is no plan to run');
-  const kept = new Set([best.pipeline, service.pipeline]);
+  const singles = started.find(({ plan }) => plan.isForSingles);
+  if (best === undefined || singles === undefined) throw new Error('there is no plan to run');
+  const kept = new Set([best.pipeline, singles.pipeline]);
   for (const { pipeline } of started) if (!kept.has(pipeline)) await pipeline.stop();
   return {
     best: tryOf(best),
     tries: candidates.map(tryOf),
     pipeline: best.pipeline,
-    servicePipeline: service.pipeline,
+    singlesPipeline: singles.pipeline,
     async stop() {
       for (const pipeline of kept) await pipeline.stop();
     },

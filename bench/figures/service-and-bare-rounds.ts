@@ -12,7 +12,7 @@ export interface Round {
   readonly at32: ServiceWindow;
   /** The bare pipeline at its best. */
   readonly bare: BatchesResult;
-  /** Single images in the bare pipeline with the service's processes and threads. */
+  /** Single images in the bare pipeline, with the threads that the service gives to an image that is alone. */
   readonly singles: readonly BareTiming[];
 }
 
@@ -39,7 +39,7 @@ export async function runRound(options: RoundOptions): Promise<Round> {
   );
   const [singles, at1] = await inTurn(
     isBackwards,
-    () => bare.servicePipeline.runSingles(share.singles * roundMs),
+    () => bare.singlesPipeline.runSingles(share.singles * roundMs),
     () => measureService(service, client, 1, share.at1 * roundMs),
   );
   return { at1, at8, at32, bare: batches, singles };

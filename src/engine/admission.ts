@@ -18,6 +18,8 @@ export interface AdmissionOptions {
   readonly retryAfterSeconds: () => number;
   /** An entry waits. */
   readonly onWaiting: () => void;
+  /** An entry was answered while a worker had it. */
+  readonly onAnsweredEarly: (entry: Entry<Submission>) => void;
   /** Places became free. */
   readonly onFreed: () => void;
 }
@@ -160,12 +162,14 @@ class HeldPlaces implements Reservation {
     for (const submission of this.#open.keys()) this.#drop(submission, 'gone', error);
   };
 
-  /** Answers before a worker does. What waits leaves the queue; what runs keeps its place until it has run. */
+  /** Answers before a worker does. What has not begun leaves; what runs keeps its place until it has run. */
   #drop(submission: Submission, reason: LossReason, error: Error): void {
     if (!submission.fail(error)) return;
     this.#admission.metrics.lost(reason, 1);
     const entry = this.#open.get(submission);
-    if (entry !== undefined && this.#admission.queue.remove(entry)) this.#admission.onFreed();
+    if (entry === undefined) return;
+    if (this.#admission.queue.remove(entry)) this.#admission.onFreed();
+    else this.#admission.onAnsweredEarly(entry);
   }
 
   #free(places: number): void {

@@ -46,7 +46,8 @@ export interface BatchQueueOptions {
 interface Held<T> extends Entry<T> {
   readonly sequence: number;
   state: 'waiting' | 'running' | 'done';
-  queuedAt: number;
+  /** When it got in line, or, once it left, when it was handed to a worker. */
+  waitsSince: number;
   waitedMs: number;
   crashes: number;
 }
@@ -97,7 +98,7 @@ export class BatchQueue<T> {
       ...facts,
       sequence: this.#nextSequence++,
       state: 'waiting',
-      queuedAt: this.#options.now(),
+      waitsSince: this.#options.now(),
       waitedMs: 0,
       crashes: 0,
     };
@@ -118,7 +119,7 @@ export class BatchQueue<T> {
     const full = this.#nextBatch(maxCost);
     const [head] = full;
     if (head === undefined) return { batch: [], dropped };
-    const dueInMs = head.queuedAt + this.#options.delayMs - now;
+    const dueInMs = head.waitsSince + this.#options.delayMs - now;
     const cost = full.reduce((sum, record) => sum + record.cost, 0);
     // An entry that must run alone gains nothing by waiting.
     if (dueInMs > 0 && cost < maxCost && head.crashes < crashesUntilAlone) {
@@ -127,6 +128,23 @@ export class BatchQueue<T> {
     const batch = share < cost ? this.#nextBatch(share) : full;
     for (const record of batch) this.#leaveLine(record, now);
     return { batch, dropped };
+  }
+
+  /** The run of entries that were taken begins: what they waited at the worker counts, too. */
+  begin(batch: readonly Entry<T>[]): void {
+    for (const entry of batch) {
+      const record = this.#records.get(entry);
+      if (record?.state === 'running') this.#countWait(record, this.#options.now());
+    }
+  }
+
+  /** Puts entries that were taken and never run back in line, before all that were added after them. */
+  putBack(batch: readonly Entry<T>[]): void {
+    this.begin(batch);
+    for (const entry of batch) {
+      const record = this.#records.get(entry);
+      if (record?.state === 'running') this.#standInLine(record);
+    }
   }
 
   /**
@@ -144,12 +162,7 @@ export class BatchQueue<T> {
         this.done(entry);
         continue;
       }
-      record.state = 'waiting';
-      record.queuedAt = this.#options.now();
-      const line = this.#waiting[record.priority];
-      const index = line.findIndex((other) => other.sequence > record.sequence);
-      line.splice(index === -1 ? line.length : index, 0, record);
-      this.#waitingCost += record.cost;
+      this.#standInLine(record);
     }
     return failed;
   }
@@ -210,7 +223,22 @@ export class BatchQueue<T> {
     const line = this.#waiting[record.priority];
     line.splice(line.indexOf(record), 1);
     record.state = 'running';
-    record.waitedMs += now - record.queuedAt;
+    this.#countWait(record, now);
     this.#waitingCost -= record.cost;
+  }
+
+  /** Where its sequence puts it. */
+  #standInLine(record: Held<T>): void {
+    record.state = 'waiting';
+    record.waitsSince = this.#options.now();
+    const line = this.#waiting[record.priority];
+    const index = line.findIndex((other) => other.sequence > record.sequence);
+    line.splice(index === -1 ? line.length : index, 0, record);
+    this.#waitingCost += record.cost;
+  }
+
+  #countWait(record: Held<T>, now: number): void {
+    record.waitedMs += now - record.waitsSince;
+    record.waitsSince = now;
   }
 }

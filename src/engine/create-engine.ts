@@ -8,7 +8,7 @@ import { usableCores } from './cpu-quota.js';
 import type { Engine } from './engine.js';
 import { startEngine } from './start-engine.js';
 import type { EngineLogger, WorkerTimings } from './worker-process.js';
-import { planWorkers } from './worker-plan.js';
+import { planLoneWorker, planWorkers, workersInMemory, type WorkerPlan } from './worker-plan.js';
 
 /** The settings of the service that the engine minds; see config.ts for their meaning. */
 export interface EngineSettings {
@@ -44,7 +44,8 @@ export async function createEngine(
   const manifest = await readManifest(bundlePath);
   const provider = settings.provider === 'auto' ? 'cpu' : settings.provider;
   const precision = choosePrecision(manifest, provider);
-  const orders = planWorkers({ ...settings, provider }, usableCores()).map((plan): LoadOrder => ({
+  const planSettings = { ...settings, provider, workersInMemory: workersInMemory(manifest, precision) };
+  const orderOf = (plan: WorkerPlan): LoadOrder => ({
     type: 'load',
     bundlePath,
     provider,
@@ -53,7 +54,13 @@ export async function createEngine(
     maxBatch: settings.maxBatchSize,
     conceptCacheSize,
     heartbeatMs,
-  }));
+  });
+  const orders = planWorkers(planSettings, usableCores()).map(orderOf);
+  const lone = planLoneWorker(planSettings, usableCores());
+  logger.info(
+    { provider, precision, threads: orders.map(({ threads }) => threads), loneThreads: lone?.threads },
+    'starting inference processes',
+  );
   const bundle = await readFacts(bundlePath, manifest);
   const conceptCost = new ConceptCost({
     prompts: bundle.concepts.prompts.length,
@@ -65,6 +72,7 @@ export async function createEngine(
     provider,
     precision,
     orders,
+    loneOrder: lone && { ...orderOf(lone), maxBatch: 1 },
     workerEntry,
     timings,
     conceptCost,

@@ -8,8 +8,8 @@ export type LossReason = DropReason | 'queue_full' | 'not_ready' | 'draining' | 
 export type RestartReason = 'crash' | 'hang' | 'start';
 
 export interface EngineMetrics {
-  /** A batch left the queue; how long each of its images waited, in milliseconds. */
-  batchTaken(waitedMs: readonly number[]): void;
+  /** The run of a batch begins; how long each of its images waited, in milliseconds. */
+  batchRuns(waitedMs: readonly number[]): void;
   answered(outcome: WorkOutcome): void;
   /** @param images how many were lost at once */
   lost(reason: LossReason, images: number): void;
@@ -81,7 +81,8 @@ export function createEngineMetrics(registry: Registry, gauges: EngineGauges): E
   });
 
   return {
-    batchTaken(waitedMs) {
+    batchRuns(waitedMs) {
+      if (waitedMs.length === 0) return;
       batchImages.observe(waitedMs.length);
       for (const ms of waitedMs) queueWait.observe(ms / 1000);
     },

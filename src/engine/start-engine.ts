@@ -25,6 +25,8 @@ export interface EngineParts {
   readonly precision: string;
   /** One for each worker. */
   readonly orders: readonly LoadOrder[];
+  /** One worker more, for an image that is alone. */
+  readonly loneOrder?: LoadOrder | undefined;
   readonly workerEntry: URL;
   readonly timings: WorkerTimings;
   readonly conceptCost: ConceptCost;
@@ -45,12 +47,17 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     delayMs: settings.batchDelayMs,
     now: () => performance.now(),
   });
+  /** What workers have and have not begun, and how to spare them. */
+  const handedOver = new Map<Entry<Submission>, () => void>();
   const pool = new WorkerPool({
     entry: parts.workerEntry,
     orders: parts.orders,
+    loneOrder: parts.loneOrder,
     timings: parts.timings,
     logger,
     takeJob,
+    takeNextJob: () => (queue.waitingCost < settings.maxBatchSize ? undefined : takeJob(1)),
+    isAlone: () => queue.waitingCost === 1 && queue.placesUsed === 1,
     onRestart: (reason) => {
       metrics.workerRestarted(reason);
     },
@@ -73,27 +80,43 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
         pool.wake();
       }, dueInMs);
     }
-    if (batch.length === 0) return undefined;
-    metrics.batchTaken(batch.map(({ waitedMs }) => waitedMs));
-    return jobOf(batch);
+    return batch.length === 0 ? undefined : jobOf(batch);
   }
 
   function jobOf(batch: readonly Entry<Submission>[]): Job {
+    /** What was still wanted when the run began. */
+    let run: readonly Entry<Submission>[] = [];
     return {
       items: batch.map(({ item }) => item.item),
+      handedOver(drop) {
+        for (const [index, entry] of batch.entries()) {
+          handedOver.set(entry, () => {
+            drop(index);
+          });
+        }
+      },
+      begun() {
+        for (const entry of batch) handedOver.delete(entry);
+        queue.begin(batch);
+        run = batch.filter(({ item }) => !item.isAnswered);
+        metrics.batchRuns(run.map(({ waitedMs }) => waitedMs));
+      },
       answered(answers, elapsedMs) {
-        drainRate.record(
-          batch.reduce((sum, { cost }) => sum + cost, 0),
-          elapsedMs,
-        );
+        const cost = run.reduce((sum, entry) => sum + entry.cost, 0);
+        if (cost > 0) drainRate.record(cost, elapsedMs);
         for (const [index, entry] of batch.entries()) {
           queue.done(entry);
           const answer = answers[index] ?? { ok: false, code: 'internal', message: 'there is no answer' };
           const isFirst = entry.item.settle(answer, entry.waitedMs);
           if (answer.ok && isFirst) metrics.answered(answer.outcome);
-          if (!answer.ok && answer.code === 'internal') logger.error(`an image failed: ${answer.message}`);
+          if (!answer.ok && isFirst && answer.code === 'internal')
+            logger.error(`an image failed: ${answer.message}`);
         }
         onFreed();
+      },
+      returned() {
+        for (const entry of batch) handedOver.delete(entry);
+        queue.putBack(batch);
       },
       crashed() {
         for (const entry of batch) if (entry.item.isAnswered) queue.done(entry);
@@ -104,6 +127,16 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
         onFreed();
       },
     };
+  }
+
+  /** A worker is spared what it has not begun, and the place is free at once. */
+  function onAnsweredEarly(entry: Entry<Submission>): void {
+    const spare = handedOver.get(entry);
+    if (spare === undefined) return;
+    handedOver.delete(entry);
+    spare();
+    queue.done(entry);
+    onFreed();
   }
 
   function onFreed(): void {
@@ -145,8 +178,9 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
       if (draining !== undefined) return 'draining';
       return pool.readiness.ready ? undefined : 'not_ready';
     },
-    retryAfterSeconds: () => drainRate.retryAfterSeconds(queue.placesUsed, pool.ready),
+    retryAfterSeconds: () => drainRate.retryAfterSeconds(queue.placesUsed, pool.sharing),
     onWaiting: wakeSoon,
+    onAnsweredEarly,
     onFreed,
   });
 

@@ -1,3 +1,6 @@
+import type { BundleManifest } from '../runtime/bundle-manifest.js';
+import { usableMemory } from './memory-limit.js';
+
 /** How the device's work is divided among processes. */
 export interface WorkerPlan {
   readonly device: number;
@@ -13,17 +16,60 @@ export interface WorkerPlanSettings {
   readonly workers: number | 'auto';
   /** Threads of all processes together. */
   readonly threads: number | 'auto';
+  /** Processes that the memory has room for; only `auto` minds it. */
+  readonly workersInMemory: number;
 }
 
-/** @param cores that may be kept busy */
+/** Where `auto` stops: a process more costs memory, and on so many cores two threads each lose little. */
+const mostAutomaticWorkers = 8;
+
+/**
+ * @param cores that may be kept busy
+ * @see docs/decisions/0005-workers-on-cpus.md for what was measured
+ */
 export function planWorkers(settings: WorkerPlanSettings, cores: number): WorkerPlan[] {
-  const devices = settings.devices.length === 0 ? [0] : settings.devices.map(Number);
-  const places =
-    settings.provider === 'cpu'
-      ? Array.from({ length: settings.workers === 'auto' ? 1 : settings.workers }, () => 0)
-      : devices;
+  const { provider, workers, workersInMemory } = settings;
   const total = settings.threads === 'auto' ? cores : settings.threads;
-  const threads = Math.max(1, Math.floor(total / places.length));
-  // Images are decoded on the same cores, and a thread that spins takes one from them.
-  return places.map((device) => ({ device, threads, spinning: false }));
+  const automatic = Math.max(1, Math.min(total, mostAutomaticWorkers, workersInMemory));
+  const count = workers === 'auto' ? automatic : workers;
+  const devices = settings.devices.length === 0 ? [0] : settings.devices.map(Number);
+  const places = provider === 'cpu' ? Array.from({ length: count }, () => 0) : devices;
+  return places.map((device, index) => plan(device, share(total, places.length, index)));
+}
+
+/**
+ * One worker more, with all cores, for an image that comes while nothing else runs: with several workers it would have
+ * a part of the cores to itself and the others idle. Undefined where it would be like the others, or the memory lacks.
+ */
+export function planLoneWorker(settings: WorkerPlanSettings, cores: number): WorkerPlan | undefined {
+  const { length } = planWorkers(settings, cores);
+  const isWanted = settings.provider === 'cpu' && settings.workers === 'auto' && length > 1;
+  if (!isWanted || length >= settings.workersInMemory) return undefined;
+  return plan(0, settings.threads === 'auto' ? cores : settings.threads);
+}
+
+/** Images are decoded on the same cores, and a thread that spins takes one from them and from other processes. */
+function plan(device: number, threads: number): WorkerPlan {
+  return { device, threads, spinning: false };
+}
+
+/** What each of some processes gets: the first ones get what does not divide evenly. */
+function share(threads: number, processes: number, index: number): number {
+  return Math.max(1, Math.floor(threads / processes) + (index < threads % processes ? 1 : 0));
+}
+
+/** Bytes that a weight takes in a file of each precision. */
+const bytesPerWeight: Readonly<Record<string, number>> = { w8: 1, int8: 1, fp16: 2, fp32: 4 };
+/** What a process was seen to take, at its largest batch: weights as fp32, their packed copies, and activations. */
+const bytesInUsePerWeight = 12;
+
+/** @returns how many processes of this bundle fit beside the serving process, which gets half a gibibyte */
+export function workersInMemory(
+  { files, precisions }: BundleManifest,
+  precision: string,
+  memoryBytes = usableMemory(),
+): number {
+  const graphs = Object.values(precisions[precision] ?? {}).map((file) => files[file]?.bytes ?? 0);
+  const weights = graphs.reduce((sum, bytes) => sum + bytes, 0) / (bytesPerWeight[precision] ?? 1);
+  return Math.floor((memoryBytes - 512 * 1024 ** 2) / (weights * bytesInUsePerWeight));
 }

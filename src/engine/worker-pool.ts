@@ -13,11 +13,18 @@ import {
   type WorkerTimings,
 } from './worker-process.js';
 
-/** One run of the model; exactly one of the two callbacks is called. */
+/** One run of the model. It is handed over, begins, and is answered; or it ends in a crash, begun or not. */
 export interface Job {
   readonly items: readonly WorkItem[];
+  /** @param drop spares the worker an item, by its place, as long as the run has not begun */
+  handedOver(drop: (index: number) => void): void;
+  begun(): void;
+  /** @param elapsedMs since it began */
   answered(answers: readonly ItemAnswer[], elapsedMs: number): void;
-  crashed(reason: string): void;
+  /** The worker ended in this run. */
+  crashed(): void;
+  /** The worker ended before this run began. */
+  returned(): void;
 }
 
 export interface WorkerPoolOptions {
@@ -26,15 +33,29 @@ export interface WorkerPoolOptions {
   readonly orders: readonly LoadOrder[];
   readonly timings: WorkerTimings;
   readonly logger: EngineLogger;
+  /** One worker more, for an image that is alone. */
+  readonly loneOrder?: LoadOrder | undefined;
   /** Pulled whenever a worker is free; undefined when nothing is due. */
   readonly takeJob: (idleWorkers: number) => Job | undefined;
+  /**
+   * Pulled when all workers are busy, so that one has its next batch before it is done; undefined unless a whole
+   * batch waits: less may still grow, or be taken by whichever worker is free first.
+   */
+  readonly takeNextJob: () => Job | undefined;
+  /** Whether the image that waits is the only one in the service. */
+  readonly isAlone: () => boolean;
   readonly onRestart: (reason: RestartReason) => void;
 }
 
 interface Slot {
   readonly order: LoadOrder;
+  readonly isForLoneImages: boolean;
   worker?: WorkerProcess;
-  state: 'down' | 'idle' | 'busy';
+  isUp: boolean;
+  /** Batches handed over and not answered: one that runs, and at most one that is next. */
+  jobs: number;
+  /** When the last one was handed over. */
+  busySince: number;
   /** Ends in a row without an answered batch between them. */
   failures: number;
 }
@@ -56,18 +77,26 @@ export class WorkerPool {
 
   constructor(options: WorkerPoolOptions) {
     this.#options = options;
-    this.#slots = options.orders.map((order) => ({ order, state: 'down', failures: 0 }));
+    const slotOf = (isForLoneImages: boolean) => (order: LoadOrder) => {
+      return { order, isForLoneImages, isUp: false, jobs: 0, busySince: 0, failures: 0 };
+    };
+    const lone = options.loneOrder === undefined ? [] : [options.loneOrder];
+    this.#slots = [...options.orders.map(slotOf(false)), ...lone.map(slotOf(true))];
   }
 
   /** Workers that are warm. */
   get ready(): number {
-    return this.#slots.filter(({ state }) => state !== 'down').length;
+    return this.#slots.filter(({ isUp }) => isUp).length;
+  }
+
+  /** Workers that share what waits. */
+  get sharing(): number {
+    return this.#sharingSlots().length;
   }
 
   /** A worker that is being replaced is no reason to refuse work; one that crashes in a loop is. */
   get readiness(): Readiness {
-    if (this.#slots.some(({ state, failures }) => state !== 'down' || failures < crashLoop))
-      return { ready: true };
+    if (this.#slots.some(({ isUp, failures }) => isUp || failures < crashLoop)) return { ready: true };
     return { ready: false, reason: `no inference process stays up: ${this.#lastFailure}` };
   }
 
@@ -94,13 +123,34 @@ export class WorkerPool {
 
   /** Something may be due: free workers pull. */
   wake(): void {
-    for (const slot of this.#slots) {
-      if (slot.state !== 'idle' || slot.worker === undefined) continue;
-      const idle = this.#slots.filter(({ state }) => state === 'idle').length;
-      const job = this.#options.takeJob(idle);
-      if (job === undefined) return;
-      void this.#run(slot, slot.worker, job);
+    const slots = this.#sharingSlots();
+    const lone = this.#slots.find(({ isForLoneImages, isUp }) => isForLoneImages && isUp);
+    if (lone?.jobs === 0 && slots.every(({ jobs }) => jobs === 0) && this.#options.isAlone()) {
+      this.#pull(lone, () => this.#options.takeJob(1));
     }
+    for (const slot of slots) {
+      if (slot.jobs > 0) continue;
+      const idle = slots.filter(({ jobs }) => jobs === 0).length;
+      if (!this.#pull(slot, () => this.#options.takeJob(idle))) return;
+    }
+    for (const slot of slots.toSorted((a, b) => a.busySince - b.busySince)) {
+      if (slot.jobs === 1 && !this.#pull(slot, this.#options.takeNextJob)) return;
+    }
+  }
+
+  /** The workers that are warm, the one for lone images only where it is the last. */
+  #sharingSlots(): Slot[] {
+    const up = this.#slots.filter(({ isUp }) => isUp);
+    const sharing = up.filter(({ isForLoneImages }) => !isForLoneImages);
+    return sharing.length === 0 ? up : sharing;
+  }
+
+  /** False when there is no job. */
+  #pull(slot: Slot, take: () => Job | undefined): boolean {
+    const job = take();
+    if (job === undefined) return false;
+    if (slot.worker !== undefined) void this.#run(slot, slot.worker, job);
+    return true;
   }
 
   /** Stops all workers, whatever they do. Idempotent. */
@@ -115,22 +165,31 @@ export class WorkerPool {
   }
 
   async #run(slot: Slot, worker: WorkerProcess, job: Job): Promise<void> {
-    slot.state = 'busy';
-    const started = performance.now();
-    let answers: readonly ItemAnswer[];
+    slot.jobs += 1;
+    slot.busySince = performance.now();
+    let begunAt: number | undefined;
+    const { answers, drop } = worker.run(job.items, () => {
+      begunAt = performance.now();
+      job.begun();
+    });
+    job.handedOver(drop);
+    let answered: readonly ItemAnswer[];
     try {
-      answers = await worker.run(job.items);
-    } catch (error) {
-      job.crashed(error instanceof Error ? error.message : String(error));
+      answered = await answers;
+    } catch {
+      // The process has gone; what it ended of is told by `ended`.
+      slot.isUp = false;
+      if (begunAt === undefined) job.returned();
+      else job.crashed();
       // Other workers may take what was put back.
       this.wake();
       return;
     }
     slot.failures = 0;
-    slot.state = 'idle';
-    const elapsedMs = performance.now() - started;
+    slot.jobs -= 1;
+    const elapsedMs = performance.now() - (begunAt ?? slot.busySince);
     this.wake(); // the worker gets its next batch before this one's answers are written
-    job.answered(answers, elapsedMs);
+    job.answered(answered, elapsedMs);
   }
 
   /** Starts a worker, waits for its end, and starts the next, until the pool stops. */
@@ -147,7 +206,8 @@ export class WorkerPool {
       let end: WorkerDied | WorkerRefused;
       try {
         const warmUp = await worker.ready;
-        slot.state = 'idle';
+        slot.jobs = 0;
+        slot.isUp = true;
         logger.info({ worker: worker.pid, warmUp }, 'inference process is warm');
         onFirstReady(warmUp);
         this.wake();
@@ -157,7 +217,7 @@ export class WorkerPool {
         end = error;
         await worker.stop();
       }
-      slot.state = 'down';
+      slot.isUp = false;
       if (this.#isStopping()) break;
       slot.failures += 1;
       this.#lastFailure = end.message;

@@ -53,10 +53,18 @@ export interface WorkerProcess {
   readonly ready: Promise<WarmUp>;
   /** Resolves with how it ended, once the process has gone. */
   readonly ended: Promise<WorkerDied>;
-  /** Runs one batch at a time; answers come in the items' order. Rejects with WorkerDied. */
-  run(items: readonly WorkItem[]): Promise<readonly ItemAnswer[]>;
+  /** Hands a batch over, to run after those that were handed over before; `onStarted` is called when it begins. */
+  run(items: readonly WorkItem[], onStarted: () => void): Run;
   /** Lets the process leave, and kills it when it does not. */
   stop(): Promise<void>;
+}
+
+/** A batch that was handed to a process. */
+export interface Run {
+  /** In the items' order. Rejects with WorkerDied. */
+  readonly answers: Promise<readonly ItemAnswer[]>;
+  /** Spares the process an item whose answer is not wanted any more; without effect once the run has begun. */
+  drop(index: number): void;
 }
 
 /** A run may take this many times as long as the warm-up's largest batch before it counts as hanging. */
@@ -76,7 +84,7 @@ export function startWorker(
   logLines(child, logger);
 
   const ready = deferred<WarmUp>();
-  let running: { batchId: number; batch: Deferred<readonly ItemAnswer[]> } | undefined;
+  const handedOver = new Map<number, { onStarted: () => void; answers: Deferred<readonly ItemAnswer[]> }>();
   let nextBatchId = 0;
   let killedFor: WorkerDied | undefined;
 
@@ -104,10 +112,12 @@ export function startWorker(
       case 'refused':
         ready.reject(new WorkerRefused(message.message));
         break;
+      case 'started':
+        handedOver.get(message.batchId)?.onStarted();
+        break;
       case 'answers':
-        if (running?.batchId !== message.batchId) break;
-        running.batch.resolve(message.answers);
-        running = undefined;
+        handedOver.get(message.batchId)?.answers.resolve(message.answers);
+        handedOver.delete(message.batchId);
     }
   }
   child.on('message', (message: unknown) => {
@@ -120,8 +130,8 @@ export function startWorker(
     watchdog.stop();
     const died = killedFor ?? new WorkerDied('crash', end);
     ready.reject(died);
-    running?.batch.reject(died);
-    running = undefined;
+    for (const { answers } of handedOver.values()) answers.reject(died);
+    handedOver.clear();
     return died;
   });
   // A worker that nobody waits for may die too.
@@ -137,11 +147,17 @@ export function startWorker(
     pid: child.pid,
     ready: ready.promise,
     ended,
-    run(items) {
+    run(items, onStarted) {
       const batchId = nextBatchId++;
-      running = { batchId, batch: deferred() };
+      const answers = deferred<readonly ItemAnswer[]>();
+      handedOver.set(batchId, { onStarted, answers });
       send({ type: 'batch', batchId, items });
-      return running.batch.promise;
+      return {
+        answers: answers.promise,
+        drop(index) {
+          send({ type: 'drop', batchId, index });
+        },
+      };
     },
     async stop() {
       const timer = setTimeout(() => child.kill('SIGKILL'), timings.stopTimeoutMs);

@@ -142,7 +142,15 @@ export interface BatchOrder {
   readonly items: readonly WorkItem[];
 }
 
-export type MessageToWorker = LoadOrder | BatchOrder;
+/** Nobody waits any more for an item of a batch that may not have begun. */
+export interface DropOrder {
+  readonly type: 'drop';
+  readonly batchId: number;
+  /** Its place in the batch. */
+  readonly index: number;
+}
+
+export type MessageToWorker = LoadOrder | BatchOrder | DropOrder;
 
 export type MessageFromWorker =
   /** Loaded and warm. `warmUpMs`: a second run of one image, and of the largest batch. */
@@ -150,16 +158,19 @@ export type MessageFromWorker =
   /** Loading failed in a way that trying again will not mend. */
   | { readonly type: 'refused'; readonly message: string }
   | { readonly type: 'heartbeat' }
+  /** From here on, the batch is what a crash is put down to. */
+  | { readonly type: 'started'; readonly batchId: number }
   /** One answer for each item, in the batch's order. */
   | { readonly type: 'answers'; readonly batchId: number; readonly answers: readonly ItemAnswer[] };
 
 /** Both ends run the same program, so the kind of a message is all that needs telling apart. */
 export function isMessageToWorker(value: unknown): value is MessageToWorker {
-  return hasType(value) && (value.type === 'load' || value.type === 'batch');
+  return hasType(value) && ['load', 'batch', 'drop'].some((type) => type === value.type);
 }
 
 export function isMessageFromWorker(value: unknown): value is MessageFromWorker {
-  return hasType(value) && ['ready', 'refused', 'heartbeat', 'answers'].some((type) => type === value.type);
+  const types = ['ready', 'refused', 'heartbeat', 'started', 'answers'];
+  return hasType(value) && types.some((type) => type === value.type);
 }
 
 function hasType(value: unknown): value is { type: unknown } {

@@ -2,7 +2,14 @@
  * Entry of an inference process. ONNX Runtime's `run()` blocks the event loop, and a crash in it takes the process
  * along, so it never runs in the process that serves HTTP.
  */
-import { isMessageToWorker, type BatchOrder, type LoadOrder, type MessageFromWorker } from './messages.js';
+import { createBatchLoop } from './batch-loop.js';
+import {
+  isMessageToWorker,
+  type ItemAnswer,
+  type LoadOrder,
+  type MessageFromWorker,
+  type WorkItem,
+} from './messages.js';
 import { answerBatch, type LoadedPipeline, loadPipeline, warmUp } from './load.js';
 
 /** Test hook: with this variable set, images of certain colours make the process crash or hang. */
@@ -10,8 +17,7 @@ const beforeBatch =
   process.env['PCM_CAPTION_TEST_FAULTS'] === '1' ? (await import('./test-faults.js')).injectFault : undefined;
 
 let pipeline: LoadedPipeline | undefined;
-/** One batch at a time, in the order they came. */
-let work = Promise.resolve();
+const batches = createBatchLoop(answer, send);
 
 function send(message: MessageFromWorker): void {
   process.send?.(message, undefined, undefined, (error) => {
@@ -31,15 +37,24 @@ async function load(order: LoadOrder): Promise<void> {
   }
 }
 
-async function answer({ batchId, items }: BatchOrder): Promise<void> {
+async function answer(items: readonly WorkItem[]): Promise<readonly ItemAnswer[]> {
   if (pipeline === undefined) throw new Error('a batch came before the bundle was loaded');
   beforeBatch?.(items);
-  send({ type: 'answers', batchId, answers: await answerBatch(pipeline, items) });
+  return answerBatch(pipeline, items);
 }
 
 process.on('message', (message: unknown) => {
   if (!isMessageToWorker(message)) throw new Error('a message of an unknown kind');
-  work = work.then(() => (message.type === 'load' ? load(message) : answer(message)));
+  switch (message.type) {
+    case 'load':
+      void load(message);
+      break;
+    case 'batch':
+      batches.add(message);
+      break;
+    case 'drop':
+      batches.drop(message);
+  }
 });
 process.on('disconnect', () => process.exit());
 // A signal to the whole process group is the parent's to answer: it drains, then disconnects.

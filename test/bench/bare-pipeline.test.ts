@@ -17,7 +17,7 @@ test('the plan of the service comes first, and every plan shares the photos amon
   const plans = await barePlans(config, model, photos);
   assert.equal(plans[0]?.name, '3 processes × 2 threads');
   assert.deepEqual(
-    plans.map(({ isServicePlan }) => isServicePlan),
+    plans.map(({ isForSingles }) => isForSingles),
     plans.map((_, index) => index === 0),
   );
   for (const { orders } of plans)

@@ -212,7 +212,7 @@ describe('the playground', () => {
     await shown.getByText('No caption reaches your minimum of 80 %').waitFor();
     await shown.getByText('A red picture, best of all').waitFor();
     assert.equal(await shown.getByRole('button', { name: 'Copy alt text' }).count(), 0);
-    const [before, after] = engine.items.map(({ options }) => options);
+    const [before, after] = engine.items.map((item) => (item.kind === 'caption' ? item.options : undefined));
     assert.deepEqual(before?.concepts, []);
     assert.deepEqual(
       [after?.concepts, after?.conceptsMode, after?.avoidWords, after?.genderNeutral, after?.explain],

@@ -116,6 +116,28 @@ describe('the queue', () => {
     assert.equal(entry.waitedMs, 10);
   });
 
+  it('measures what an entry waits at its worker, too', () => {
+    const { queue, clock, add } = queueOf();
+    const entry = add('1');
+    clock.now = 7;
+    const { batch } = queue.take(1);
+    clock.now = 12;
+    queue.putBack(batch); // the worker ended before it began
+    clock.now = 20;
+    queue.take(1);
+    clock.now = 23;
+    queue.begin(batch);
+    assert.equal(entry.waitedMs, 23);
+  });
+
+  it('takes no crash down for entries whose run had not begun', () => {
+    const { queue, add, take } = queueOf();
+    add('1');
+    add('2');
+    for (let end = 0; end < 5; end++) queue.putBack(queue.take(9).batch);
+    assert.deepEqual(take(9), ['1', '2']);
+  });
+
   it('runs an entry alone after two crashes and gives it up after three', () => {
     const { queue, add } = queueOf();
     const poison = add('poison');
@@ -164,7 +186,10 @@ const event = fc.oneof(
     weight: 4,
     arbitrary: fc.record({ kind: fc.constant('take' as const), max: fc.integer({ min: 1, max: 6 }) }),
   },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('answer' as const, 'crash' as const) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constantFrom('answer' as const, 'crash' as const, 'return' as const) }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('leave' as const), which: fc.nat(9) }) },
   {
     weight: 2,
@@ -269,6 +294,12 @@ describe('whatever happens to the queue', () => {
                 if (one.crashes === 3) end(one, 'running');
                 else one.state = 'waiting';
               }
+              break;
+            }
+            case 'return': {
+              const batch = running.pop() ?? [];
+              queue.putBack(batch.map(({ entry }) => entry));
+              for (const one of batch) one.state = 'waiting';
               break;
             }
             case 'leave': {

@@ -73,6 +73,88 @@ describe('the engine', () => {
     reserve(engine, 3).release();
   });
 
+  it('hands a busy worker its next batch once a whole one waits', async (t) => {
+    const { engine, metric } = await startTestEngine(t, { maxBatchSize: 2 });
+    const { pid } = await caption(engine, image(0));
+    const held = caption(engine, image(1, 'hold'));
+    await new Promise(setImmediate);
+    const next = reserve(engine, 3);
+    const submitted = [2, 3, 4].map((number) => next.submit(image(number)));
+    assert.equal(await metric('queue_images'), 3);
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    assert.equal(await metric('queue_images'), 1);
+    const waitedMs = 60;
+    await assert.rejects(reserve(engine, 1, { timeoutMs: waitedMs }).submit(image(5))); // time passes
+    process.kill(pid, 'SIGUSR2');
+    await held;
+    const sizes = (await Promise.all(submitted.map(told))).map(({ batchSize }) => batchSize);
+    assert.deepEqual(sizes, [2, 2, 1]);
+    // What an image waits at the worker is part of its wait.
+    for (const answer of submitted) assert.ok((await answer).queueMs >= waitedMs / 2);
+    assert.equal(await metric('places_used'), 0);
+  });
+
+  for (const [what, end] of [
+    ['whose client has gone', 'abort'],
+    ['whose deadline has passed', 'deadline'],
+  ] as const) {
+    it(`spares a worker the images ${what} before their batch began`, async (t) => {
+      const { engine, metric } = await startTestEngine(t, { maxBatchSize: 4 });
+      const { pid } = await caption(engine, image(0));
+      const held = caption(engine, image(1, 'hold'));
+      await new Promise(setImmediate);
+      const client = new AbortController();
+      const doomed = reserve(engine, 2, {
+        signal: client.signal,
+        ...(end === 'deadline' && { timeoutMs: 50 }),
+      });
+      const submitted = [2, 3].map((number) => doomed.submit(image(number, 'crash')));
+      const mates = [4, 5].map((number) => caption(engine, image(number)));
+      await new Promise(setImmediate);
+      await new Promise(setImmediate);
+      assert.equal(await metric('queue_images'), 0); // the worker has them
+      if (end === 'abort') client.abort();
+      const ends = await Promise.allSettled(submitted);
+      assert.ok(ends.every(({ status }) => status === 'rejected'));
+      assert.equal(await metric('places_used'), 3);
+      process.kill(pid, 'SIGUSR2');
+      assert.equal((await held).pid, pid);
+      for (const [index, { number, batchSize }] of (await Promise.all(mates)).entries())
+        assert.deepEqual([number, batchSize], [4 + index, 2]);
+      assert.equal((await caption(engine, image(6))).pid, pid);
+      assert.equal(await metric('places_used'), 0);
+    });
+  }
+
+  it('gives an image that is alone to the worker for such, and others to the rest', async (t) => {
+    const { engine } = await startTestEngine(t, { workers: 2, hasLoneWorker: true });
+    const { pid } = await caption(engine, image(0));
+    assert.equal((await caption(engine, image(1))).pid, pid);
+    const together = await Promise.all([2, 3, 4, 5].map((number) => caption(engine, image(number))));
+    assert.deepEqual(
+      together.map(({ batchSize }) => batchSize),
+      [2, 2, 2, 2],
+    );
+    assert.ok(together.every((each) => each.pid !== pid));
+    assert.equal((await caption(engine, image(6))).pid, pid);
+  });
+
+  it('lets the worker for lone images do all while there is no other', async (t) => {
+    const { engine, setStart } = await startTestEngine(t, { workers: 1, hasLoneWorker: true });
+    const lone = await caption(engine, image(0));
+    const [other] = await Promise.all([1, 2].map((number) => caption(engine, image(number))));
+    setStart('never');
+    process.kill(other?.pid ?? 0, 'SIGKILL');
+    const answers = await Promise.all([3, 4, 5].map((number) => caption(engine, image(number))));
+    assert.deepEqual(
+      answers.map(({ number }) => number),
+      [3, 4, 5],
+    );
+    assert.ok(answers.every(({ pid }) => pid === lone.pid));
+    setStart('warm');
+  });
+
   it('serves single images before batch uploads', async (t) => {
     const { engine } = await startTestEngine(t, { maxBatchSize: 1 });
     const { pid } = await caption(engine, image(0));

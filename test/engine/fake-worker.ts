@@ -5,6 +5,7 @@
  */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createBatchLoop } from '../../src/runtime/batch-loop.js';
 import {
   isMessageToWorker,
   type ItemAnswer,
@@ -69,12 +70,14 @@ async function answer(item: WorkItem, batchSize: number): Promise<ItemAnswer> {
   return { ok: true, outcome: { candidates: [candidate], concepts: [], timing } };
 }
 
+const batches = createBatchLoop(
+  (items) => Promise.all(items.map((item) => answer(item, items.length))),
+  send,
+);
+
 process.on('message', (message: unknown) => {
   if (!isMessageToWorker(message)) throw new Error('a message of an unknown kind');
   if (message.type === 'load') load(message);
-  else {
-    void Promise.all(message.items.map((item) => answer(item, message.items.length))).then((answers) => {
-      send({ type: 'answers', batchId: message.batchId, answers });
-    });
-  }
+  else if (message.type === 'batch') batches.add(message);
+  else batches.drop(message);
 });

@@ -8,7 +8,7 @@ import { ConceptCost } from '../../src/engine/concept-cost.js';
 import type { Engine, Priority, Reservation } from '../../src/engine/engine.js';
 import { startEngine } from '../../src/engine/start-engine.js';
 import type { EngineLogger } from '../../src/engine/worker-process.js';
-import type { CaptionItem, CaptionOptions, ScoreItem } from '../../src/runtime/messages.js';
+import type { CaptionItem, CaptionOptions, LoadOrder, ScoreItem } from '../../src/runtime/messages.js';
 import { exampleManifest } from '../runtime/example-bundle.js';
 import { fates, type StartFate } from './fates.js';
 
@@ -24,6 +24,8 @@ export interface TestEngine {
 
 export interface TestEngineOptions {
   readonly workers?: number;
+  /** One more, for images that are alone. */
+  readonly hasLoneWorker?: boolean;
   readonly start?: StartFate;
   readonly maxBatchSize?: number;
   readonly batchDelayMs?: number;
@@ -45,6 +47,18 @@ export async function startTestEngine(t: TestContext, options: TestEngineOptions
   const write = (...line: unknown[]): void => void log.emit('line', line.at(-1));
   const logger: EngineLogger = { debug: write, info: write, warn: write, error: write };
 
+  const order: LoadOrder = {
+    type: 'load',
+    bundlePath: startFile,
+    provider: 'cpu',
+    precision: 'w8',
+    device: 0,
+    threads: 1,
+    spinning: false,
+    maxBatch: 8,
+    conceptCacheSize: 10,
+    heartbeatMs: 20,
+  };
   const engine = await startEngine({
     settings: {
       maxBatchSize: options.maxBatchSize ?? 8,
@@ -55,18 +69,8 @@ export async function startTestEngine(t: TestContext, options: TestEngineOptions
     bundle: { ...exampleManifest, conceptWords: ['dog'] },
     provider: 'cpu',
     precision: 'w8',
-    orders: Array.from({ length: options.workers ?? 1 }, () => ({
-      type: 'load',
-      bundlePath: startFile,
-      provider: 'cpu',
-      precision: 'w8',
-      device: 0,
-      threads: 1,
-      spinning: false,
-      maxBatch: 8,
-      conceptCacheSize: 10,
-      heartbeatMs: 20,
-    })),
+    orders: Array.from({ length: options.workers ?? 1 }, () => order),
+    loneOrder: options.hasLoneWorker === true ? order : undefined,
     workerEntry: new URL('fake-worker.js', import.meta.url),
     timings: {
       startTimeoutMs: options.startTimeoutMs ?? 30_000,

@@ -67,6 +67,21 @@ describe('a worker', () => {
     });
   }
 
+  it('that crashes has not crashed on the batch that it had not begun', async (t) => {
+    const { engine, metric } = await startTestEngine(t, { maxBatchSize: 1 });
+    const upload = reserve(engine, 3);
+    const ends = await Promise.allSettled([
+      told(upload.submit(image(0, 'crash'))),
+      told(upload.submit(image(1))), // handed over each of the three times
+      told(upload.submit(image(2))),
+    ]);
+    assert.deepEqual(
+      ends.map((end) => (end.status === 'fulfilled' ? end.value.number : 'failed')),
+      ['failed', 1, 2],
+    );
+    assert.equal(await metric('worker_restarts_total'), 3);
+  });
+
   it('that crashes in a loop makes the service not ready, with the reason, until it stays up', async (t) => {
     const { engine, setStart, logged } = await startTestEngine(t);
     const { pid } = await caption(engine, image(0));

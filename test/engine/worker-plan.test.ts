@@ -1,23 +1,37 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { planWorkers } from '../../src/engine/worker-plan.js';
+import { usableMemory } from '../../src/engine/memory-limit.js';
+import {
+  planLoneWorker,
+  planWorkers,
+  workersInMemory,
+  type WorkerPlanSettings,
+} from '../../src/engine/worker-plan.js';
+import { exampleManifest } from '../runtime/example-bundle.js';
 
-const auto = { provider: 'cpu', devices: [], workers: 'auto', threads: 'auto' } as const;
+const auto: WorkerPlanSettings = {
+  provider: 'cpu',
+  devices: [],
+  workers: 'auto',
+  threads: 'auto',
+  workersInMemory: 100,
+};
+const threadsOf = (settings: WorkerPlanSettings, cores: number): number[] =>
+  planWorkers(settings, cores).map(({ threads }) => threads);
 
 describe('the plan of workers', () => {
-  it('gives one process all cores by default', () => {
-    assert.deepEqual(planWorkers(auto, 4), [{ device: 0, threads: 4, spinning: false }]);
+  it('gives each core a process of its own by default, and as many as memory has room for', () => {
+    assert.deepEqual(threadsOf(auto, 1), [1]);
+    assert.deepEqual(threadsOf(auto, 4), [1, 1, 1, 1]);
+    assert.deepEqual(threadsOf(auto, 20), [3, 3, 3, 3, 2, 2, 2, 2]);
+    assert.deepEqual(threadsOf({ ...auto, workersInMemory: 2 }, 4), [2, 2]);
+    assert.deepEqual(threadsOf({ ...auto, workersInMemory: 0 }, 4), [4]);
+    assert.deepEqual(threadsOf({ ...auto, threads: 2 }, 4), [1, 1]);
   });
 
-  it('divides the threads among the processes that were asked for', () => {
-    assert.deepEqual(
-      planWorkers({ ...auto, workers: 3, threads: 8 }, 4).map(({ threads }) => threads),
-      [2, 2, 2],
-    );
-    assert.deepEqual(
-      planWorkers({ ...auto, workers: 4 }, 2).map(({ threads }) => threads),
-      [1, 1, 1, 1],
-    );
+  it('divides the threads among the processes that were asked for, whatever the memory', () => {
+    assert.deepEqual(threadsOf({ ...auto, workers: 3, threads: 8, workersInMemory: 1 }, 4), [3, 3, 2]);
+    assert.deepEqual(threadsOf({ ...auto, workers: 4 }, 2), [1, 1, 1, 1]);
   });
 
   it('has one process for each device of other providers', () => {
@@ -27,5 +41,40 @@ describe('the plan of workers', () => {
       [0, 2],
     );
     assert.equal(planWorkers({ ...auto, provider: 'cuda' }, 8).length, 1);
+  });
+
+  it('lets no thread spin', () => {
+    assert.ok(planWorkers(auto, 4).every(({ spinning }) => !spinning));
+  });
+
+  it('adds one with all cores for images that come alone, where it is of use and memory has room', () => {
+    assert.deepEqual(planLoneWorker(auto, 4), { device: 0, threads: 4, spinning: false });
+    assert.equal(planLoneWorker(auto, 1), undefined);
+    assert.equal(planLoneWorker({ ...auto, workersInMemory: 4 }, 4), undefined);
+    assert.equal(planLoneWorker({ ...auto, workers: 2 }, 4), undefined);
+    assert.equal(planLoneWorker({ ...auto, provider: 'cuda', devices: ['0', '1'] }, 4), undefined);
+  });
+
+  it('knows what a process takes from the weights, however they are stored', () => {
+    const files = Object.fromEntries(
+      ['encoder.w8.onnx', 'mixup.w8.onnx', 'decoder.w8.onnx', 'text.onnx'].map((name) => [
+        name,
+        { bytes: 10_000_000, sha256: '' },
+      ]),
+    );
+    const manifest = { ...exampleManifest, files };
+    const gibibytes = (count: number): number => count * 1024 ** 3;
+    assert.equal(workersInMemory(manifest, 'w8', gibibytes(2)), 3);
+    assert.ok(workersInMemory(manifest, 'w8', gibibytes(0.25)) <= 0);
+    const { w8 } = manifest.precisions;
+    assert.ok(w8 !== undefined);
+    assert.equal(workersInMemory({ ...manifest, precisions: { fp32: w8 } }, 'fp32', gibibytes(2)), 13);
+  });
+
+  it('minds the limit of a container', () => {
+    assert.equal(usableMemory(1000, 200), 200);
+    assert.equal(usableMemory(1000, 2 ** 64), 1000);
+    assert.equal(usableMemory(1000, 0), 1000);
+    assert.ok(usableMemory() > 0);
   });
 });
