@@ -49,6 +49,7 @@ export async function barePlans(
           type: 'load',
           bundlePath: config.modelPath,
           provider,
+          gpuOnly: false,
           precision,
           ...worker,
           maxBatch: largestBatch,

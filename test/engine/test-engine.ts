@@ -59,6 +59,7 @@ export async function startTestEngine(t: TestContext, options: TestEngineOptions
       type: 'load',
       bundlePath: startFile,
       provider: 'cpu',
+      gpuOnly: false,
       precision: 'w8',
       device: 0,
       threads: 1,
