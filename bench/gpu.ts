@@ -69,7 +69,7 @@ async function main(): Promise<void> {
 /** Another provider may still run. */
 function notMeasured(error: unknown): { notMeasured: string } {
   if (!(error instanceof BenchError)) throw error;
-  return { notMeasured: error.message };
+  return { notMeasured: error.message.replace(/\s+/g, ' ') };
 }
 
 /** What the NVIDIA driver lists; nothing without it. */
