@@ -1,5 +1,5 @@
 // Runs every compiled test file, or those whose path contains one of the arguments: `npm test -- images`.
-// Tests in test/browser need a Chromium, so they run only where an argument begins with that folder's name.
+// Tests in test/browser and test/webgpu need a Chromium, so they run only where an argument begins with their folder's name.
 // Node 20 takes no glob patterns for --test, so the files are listed here.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -8,11 +8,12 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const wanted = process.argv.slice(2);
-const inBrowser = wanted.some((part) => part.startsWith('browser'));
+/** Folders of tests that need more than Node. */
+const special = ['browser', 'webgpu'].filter((folder) => !wanted.some((part) => part.startsWith(folder)));
 const files = readdirSync(join(root, 'dist/test'), { recursive: true })
   .map((name) => join('dist/test', name))
   .filter((path) => path.endsWith('.test.js'))
-  .filter((path) => inBrowser || !path.startsWith(join('dist/test/browser')))
+  .filter((path) => !special.some((folder) => path.startsWith(join('dist/test', folder))))
   .filter((path) => wanted.length === 0 || wanted.some((part) => path.includes(part)))
   .sort();
 if (files.length === 0) {

@@ -142,14 +142,14 @@ const settings = {
     name: 'PROVIDER',
     parse: oneOf('auto', 'cpu', 'cuda', 'tensorrt', 'webgpu', 'coreml', 'dml'),
     default: 'auto',
-    help: 'execution provider: auto, cpu, cuda, tensorrt, webgpu, coreml or dml',
+    help: 'execution provider: cpu, cuda, tensorrt, webgpu, coreml, dml, or auto: a GPU where it beats the CPU',
   }),
   devices: setting({
     name: 'DEVICES',
     parse: list('device numbers such as 0,1', /^\d{1,3}$/),
     default: noText,
     defaultText: 'the first',
-    help: 'device numbers of the provider, separated by commas; one worker each',
+    help: 'device numbers of cuda, tensorrt or dml, separated by commas; one process each',
   }),
   workers: setting({
     name: 'WORKERS',

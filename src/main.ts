@@ -8,6 +8,7 @@ import { createEngine } from './engine/create-engine.js';
 import type { Engine } from './engine/engine.js';
 import { WorkerDied, WorkerRefused } from './engine/worker-process.js';
 import { BundleError } from './runtime/bundle-manifest.js';
+import { ProviderError } from './runtime/providers.js';
 
 const usage = `pcm-caption: captions for images over HTTP.
 
@@ -69,7 +70,7 @@ async function close(app: FastifyInstance, engine: Engine, graceMs: number): Pro
 }
 
 /** Errors whose message says all that the person who starts the service needs. */
-const explained = [ConfigError, BundleError, WorkerRefused, WorkerDied];
+const explained = [ConfigError, BundleError, ProviderError, WorkerRefused, WorkerDied];
 
 try {
   await main(process.argv.slice(2));

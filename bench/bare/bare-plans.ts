@@ -59,6 +59,7 @@ export async function barePlans(
           type: 'load',
           bundlePath: config.modelPath,
           provider,
+          gpuOnly: false,
           precision,
           ...each,
           maxBatch: largestBatch,

@@ -6,6 +6,8 @@ const ServedModelSchema = Type.Object({
   version: Type.String(),
   provider: Type.String(),
   precision: Type.String(),
+  /** Earlier versions, which have one provider only, do not tell it. */
+  placement: Type.Optional(Type.Object({ decoder: Type.String() })),
 });
 export type ServedModel = Static<typeof ServedModelSchema>;
 

@@ -2,13 +2,19 @@ import { resolve } from 'node:path';
 import type { Registry } from 'prom-client';
 import { readFacts, readManifest, verifyFiles } from '../runtime/bundle.js';
 import type { LoadOrder } from '../runtime/messages.js';
-import { choosePrecision } from '../runtime/sessions.js';
 import { ConceptCost } from './concept-cost.js';
 import { usableCores } from './cpu-quota.js';
 import type { Engine } from './engine.js';
+import { type ChosenProvider, chooseProvider } from './provider-choice.js';
 import { startEngine } from './start-engine.js';
-import type { EngineLogger, WorkerTimings } from './worker-process.js';
-import { planLoneWorker, planWorkers, workersInMemory, type WorkerPlan } from './worker-plan.js';
+import { type EngineLogger, startWorker, type WarmUp, type WorkerTimings } from './worker-process.js';
+import {
+  planLoneWorker,
+  planWorkers,
+  workersInMemory,
+  type WorkerPlan,
+  type WorkerPlanSettings,
+} from './worker-plan.js';
 
 /** The settings of the service that the engine minds; see config.ts for their meaning. */
 export interface EngineSettings {
@@ -26,14 +32,16 @@ export interface EngineSettings {
 const workerEntry = new URL('../runtime/worker.js', import.meta.url);
 const heartbeatMs = 500;
 const timings: WorkerTimings = { startTimeoutMs: 120_000, hangTimeoutMs: 10_000, stopTimeoutMs: 2_000 };
+/** TensorRT builds its engines when it loads a graph. */
+const namedProviderTimings: WorkerTimings = { ...timings, startTimeoutMs: 900_000 };
 /** Embeddings of clients' concept words kept by each process: 15 MB at 384 dimensions. */
 const conceptCacheSize = 10_000;
 
 /**
  * Starts the inference processes for a bundle; resolves once they are warm.
  * @param registry takes the engine's metrics
- * @throws BundleError naming the file when the bundle is not what its manifest says; WorkerRefused when the provider
- *   cannot run it; WorkerDied when the processes do not stay up
+ * @throws BundleError naming the file when the bundle is not what its manifest says; WorkerRefused or
+ *   ProviderError when the provider cannot run it; WorkerDied when the processes do not stay up
  */
 export async function createEngine(
   settings: EngineSettings,
@@ -42,23 +50,37 @@ export async function createEngine(
 ): Promise<Engine> {
   const bundlePath = resolve(settings.modelPath);
   const manifest = await readManifest(bundlePath);
-  const provider = settings.provider === 'auto' ? 'cpu' : settings.provider;
-  const precision = choosePrecision(manifest, provider);
-  const planSettings = { ...settings, provider, workersInMemory: workersInMemory(manifest, precision) };
-  const orderOf = (plan: WorkerPlan): LoadOrder => ({
+  const planSettings = ({ provider, precision }: ChosenProvider): WorkerPlanSettings => ({
+    ...settings,
+    provider,
+    workersInMemory: workersInMemory(manifest, precision),
+  });
+  const orderOf = ({ provider, precision }: ChosenProvider, plan: WorkerPlan): LoadOrder => ({
     type: 'load',
     bundlePath,
     provider,
+    gpuOnly: settings.provider === 'auto',
     precision,
     ...plan,
     maxBatch: settings.maxBatchSize,
     conceptCacheSize,
     heartbeatMs,
   });
-  const orders = planWorkers(planSettings, usableCores()).map(orderOf);
-  const lone = planLoneWorker(planSettings, usableCores());
+  const plansFor = (choice: ChosenProvider): WorkerPlan[] => planWorkers(planSettings(choice), usableCores());
+  const ordersFor = (choice: ChosenProvider): LoadOrder[] =>
+    plansFor(choice).map((plan) => orderOf(choice, plan));
+  const chosen = await chooseProvider({
+    ...settings,
+    manifest,
+    maxBatch: settings.maxBatchSize,
+    tryOut: (choice) => tryOut(ordersFor(choice), logger),
+    processesOf: (choice) => plansFor(choice).length,
+    logger,
+  });
+  const orders = ordersFor(chosen);
+  const lone = planLoneWorker(planSettings(chosen), usableCores());
   logger.info(
-    { provider, precision, threads: orders.map(({ threads }) => threads), loneThreads: lone?.threads },
+    { ...chosen, threads: orders.map(({ threads }) => threads), loneThreads: lone?.threads },
     'starting inference processes',
   );
   const bundle = await readFacts(bundlePath, manifest);
@@ -69,12 +91,11 @@ export async function createEngine(
   const engine = startEngine({
     settings,
     bundle,
-    provider,
-    precision,
+    ...chosen,
     orders,
-    loneOrder: lone && { ...orderOf(lone), maxBatch: 1 },
+    loneOrder: lone && { ...orderOf(chosen, lone), maxBatch: 1 },
     workerEntry,
-    timings,
+    timings: settings.provider === 'auto' ? timings : namedProviderTimings,
     conceptCost,
     logger,
     registry,
@@ -87,4 +108,15 @@ export async function createEngine(
   }
   if (started.status === 'rejected') throw started.reason;
   return started.value;
+}
+
+/** Starts one process, waits until it is warm, and stops it. Throws WorkerRefused or WorkerDied. */
+async function tryOut([order]: readonly LoadOrder[], logger: EngineLogger): Promise<WarmUp> {
+  if (order === undefined) throw new Error('a plan has no process');
+  const worker = startWorker(workerEntry, order, timings, logger);
+  try {
+    return await worker.ready;
+  } finally {
+    await worker.stop();
+  }
 }

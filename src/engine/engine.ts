@@ -1,5 +1,5 @@
 import type { BundleFacts } from '../runtime/bundle.js';
-import type { CaptionItem, CaptionOutcome, ScoreItem, ScoreOutcome } from '../runtime/messages.js';
+import type { CaptionItem, CaptionOutcome, Placement, ScoreItem, ScoreOutcome } from '../runtime/messages.js';
 
 /** `single`: somebody waits for this one image; `batch`: one of many, served when no single image waits. */
 export type Priority = 'single' | 'batch';
@@ -33,6 +33,10 @@ export interface Engine {
   /** Facts of the serving bundle. */
   readonly bundle: BundleFacts;
   readonly provider: string;
+  /** Device numbers of the provider, one process each; none on CPUs. */
+  readonly devices: readonly number[];
+  /** Where each graph runs: some are faster on the CPU than on the provider. */
+  readonly placement: Placement;
   readonly precision: string;
   readonly readiness: Readiness;
   /**

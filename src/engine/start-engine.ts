@@ -1,7 +1,7 @@
 import type { Registry } from 'prom-client';
 import { ServiceError } from '../problem.js';
 import type { BundleFacts } from '../runtime/bundle.js';
-import type { LoadOrder, WorkItem } from '../runtime/messages.js';
+import type { LoadOrder, Placement, WorkItem } from '../runtime/messages.js';
 import { Admission } from './admission.js';
 import { BatchQueue, type Entry } from './batch-queue.js';
 import type { ConceptCost } from './concept-cost.js';
@@ -11,7 +11,7 @@ import type { Engine, Readiness } from './engine.js';
 import { createEngineMetrics } from './metrics.js';
 import type { Submission } from './submission.js';
 import { type Job, WorkerPool } from './worker-pool.js';
-import type { EngineLogger, WorkerTimings } from './worker-process.js';
+import type { EngineLogger, WarmUp, WorkerTimings } from './worker-process.js';
 
 export interface EngineParts {
   readonly settings: {
@@ -187,6 +187,8 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   return {
     bundle,
     provider: parts.provider,
+    devices: parts.provider === 'cpu' ? [] : parts.orders.map(({ device }) => device),
+    placement: placementOf(warmUps),
     precision: parts.precision,
     get readiness() {
       return readiness();
@@ -194,6 +196,12 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     reserve: (images, options) => admission.reserve(images, options),
     drain: () => (draining ??= finish()),
   };
+}
+
+/** Devices may differ, and so may their measurements: the first worker's stands for all. */
+function placementOf([first]: readonly WarmUp[]): Placement {
+  if (first === undefined) throw new Error('an engine has no worker');
+  return first.placement;
 }
 
 /** Images of one beam size share a batch, as it shapes the decoder's tensors; images to score need no decoder. */

@@ -8,6 +8,7 @@ import {
   type LoadOrder,
   type MessageFromWorker,
   type MessageToWorker,
+  type Placement,
   type WorkItem,
 } from '../runtime/messages.js';
 import { type Deferred, deferred } from './deferred.js';
@@ -29,6 +30,7 @@ export interface WarmUp {
   /** Milliseconds of a run with one image, and with the largest batch. */
   readonly single: number;
   readonly largest: number;
+  readonly placement: Placement;
 }
 
 /** Loading failed in a way that a message explains. */
@@ -80,6 +82,8 @@ export function startWorker(
     serialization: 'advanced', // pixels travel as they are, not as JSON
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     execArgv: ['--enable-source-maps'],
+    // ONNX Runtime reports what it runs to its maker unless it is told not to, from version 1.29 on.
+    env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
   });
   logLines(child, logger);
 
@@ -107,7 +111,7 @@ export function startWorker(
       case 'ready':
         clearTimeout(startTimer);
         watchdog.watch(Math.max(timings.hangTimeoutMs, slowestRun * message.warmUpMs.largest));
-        ready.resolve(message.warmUpMs);
+        ready.resolve({ ...message.warmUpMs, placement: message.placement });
         break;
       case 'refused':
         ready.reject(new WorkerRefused(message.message));

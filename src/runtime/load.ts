@@ -6,7 +6,8 @@ import { createCaptionWriting } from './decoding.js';
 import { createConceptDetection } from './detection.js';
 import { createImageEncoding } from './encoding.js';
 import { failure } from './failing-alone.js';
-import type { CaptionItem, ItemAnswer, LoadOrder, WorkItem } from './messages.js';
+import { requireGpu } from './hardware.js';
+import type { CaptionItem, ItemAnswer, LoadOrder, Placement, WorkItem } from './messages.js';
 import { createScoring, type ScoreBatch } from './scoring.js';
 import { loadGraphs } from './sessions.js';
 import { createTextEmbedding } from './text-embedding.js';
@@ -17,11 +18,14 @@ export interface LoadedPipeline {
   readonly captionBatch: CaptionBatch;
   readonly scoreBatch: ScoreBatch;
   readonly manifest: BundleManifest;
+  /** See Graphs. */
+  readonly isSettled: boolean;
+  readonly settle: () => Promise<Placement>;
 }
 
 /**
  * Loads a bundle's graphs and tables into this process; seconds, and it blocks the event loop.
- * @throws BundleError
+ * @throws BundleError, ProviderError
  */
 export async function loadPipeline(order: LoadOrder): Promise<LoadedPipeline> {
   const folder = order.bundlePath;
@@ -40,7 +44,8 @@ export async function loadPipeline(order: LoadOrder): Promise<LoadedPipeline> {
   const tokenizerJson = (await readBundleFile(folder, manifest, tokenizer.file)).toString('utf8');
   const tokenize = createTextTokenizer(tokenizer.file, tokenizerJson, tokenizer.maxTokens);
 
-  const graphs = await loadGraphs(manifest, order);
+  const { run: graphs, isSettled, settle } = await loadGraphs(manifest, order);
+  if (order.gpuOnly && order.provider === 'webgpu') requireGpu();
   const embedTexts = createTextEmbedding(graphs.textEncoder, tokenize, width);
   const conceptSource = createConceptSource({
     words: conceptWords,
@@ -61,6 +66,8 @@ export async function loadPipeline(order: LoadOrder): Promise<LoadedPipeline> {
     captionBatch: createCaptioning(stages, manifest, imageCentroids),
     scoreBatch: createScoring(scoringStages, manifest, imageCentroids),
     manifest,
+    isSettled,
+    settle,
   };
 }
 
@@ -76,14 +83,15 @@ export async function answerBatch(
 }
 
 /**
- * Runs one image twice, as the first run of all is slow, and the largest batch, so that memory is allocated.
- * @returns milliseconds of the second and the third run
+ * Runs one image twice, as the first run of all is slow, and the largest batch, so that memory is allocated. Before
+ * that, graphs that are loaded on several providers are measured with the largest batch.
+ * @returns milliseconds of the last two runs, and where the graphs have come to run
  * @throws Error when the model fails on a plain image
  */
 export async function warmUp(
-  { captionBatch, manifest }: LoadedPipeline,
+  { captionBatch, manifest, isSettled, settle }: LoadedPipeline,
   maxBatch: number,
-): Promise<{ single: number; largest: number }> {
+): Promise<{ single: number; largest: number; placement: Placement }> {
   const item = plainItem(manifest);
   const measure = async (count: number): Promise<number> => {
     const started = performance.now();
@@ -92,7 +100,10 @@ export async function warmUp(
     return performance.now() - started;
   };
   await measure(1);
-  return { single: await measure(1), largest: await measure(maxBatch) };
+  // Twice: a GPU compiles for new sizes in their first run.
+  for (let run = 0; !isSettled && run < 2; run += 1) await measure(maxBatch);
+  const placement = await settle();
+  return { single: await measure(1), largest: await measure(maxBatch), placement };
 }
 
 /** A grey ramp with the bundle's default options. */

@@ -113,6 +113,14 @@ export type ItemAnswer<Outcome = WorkOutcome> =
 /** Codes of API.md that an inference process can give a single item. */
 export type ItemErrorCode = 'invalid_option' | 'internal';
 
+/** The execution provider of ONNX Runtime that each graph of the bundle runs on. */
+export interface Placement {
+  readonly encoder: string;
+  readonly mixup: string;
+  readonly decoder: string;
+  readonly textEncoder: string;
+}
+
 /** Everything an inference process needs to know; its first message. */
 export interface LoadOrder {
   readonly type: 'load';
@@ -120,6 +128,8 @@ export interface LoadOrder {
   readonly bundlePath: string;
   /** Execution provider of ONNX Runtime: `cpu`, `cuda`, … */
   readonly provider: string;
+  /** Refuse a software renderer that calls itself a GPU. */
+  readonly gpuOnly: boolean;
   /** Key of the bundle's `precisions`. */
   readonly precision: string;
   /** Device number, for providers that have several. */
@@ -154,7 +164,11 @@ export type MessageToWorker = LoadOrder | BatchOrder | DropOrder;
 
 export type MessageFromWorker =
   /** Loaded and warm. `warmUpMs`: a second run of one image, and of the largest batch. */
-  | { readonly type: 'ready'; readonly warmUpMs: { readonly single: number; readonly largest: number } }
+  | {
+      readonly type: 'ready';
+      readonly warmUpMs: { readonly single: number; readonly largest: number };
+      readonly placement: Placement;
+    }
   /** Loading failed in a way that trying again will not mend. */
   | { readonly type: 'refused'; readonly message: string }
   | { readonly type: 'heartbeat' }

@@ -1,7 +1,9 @@
 import { InferenceSession } from 'onnxruntime-node';
 import { readBundleFile } from './bundle.js';
 import { BundleError, type BundleManifest } from './bundle-manifest.js';
-import type { LoadOrder } from './messages.js';
+import type { LoadOrder, Placement } from './messages.js';
+import { type Candidate, type PlacedGraph, placeGraph } from './placement.js';
+import { executionProviders, providerError } from './providers.js';
 import type { Graph } from './tensors.js';
 
 /** Names of the tensors of each graph: the contract with the export. */
@@ -27,7 +29,20 @@ const signatures = {
 } as const;
 
 type GraphName = keyof typeof signatures;
-export type Graphs = Readonly<Record<GraphName, Graph>>;
+
+export interface Graphs {
+  readonly run: Readonly<Record<GraphName, Graph>>;
+  /** False while graphs run on several providers, so that the faster one can be kept. */
+  readonly isSettled: boolean;
+  /** Ends the measuring of graphs that run on several providers, and tells which one each graph is on now. */
+  readonly settle: () => Promise<Placement>;
+}
+
+/**
+ * Graphs that a provider may run slower than the CPU, so both are tried. WebGPU has no kernel of `Loop`: the decoder's
+ * loop runs on the CPU, and each of its steps waits for the GPU.
+ */
+const alsoOnCpu: Readonly<Record<string, readonly GraphName[]>> = { webgpu: ['decoder'] };
 
 /** Best first. Integer arithmetic is for CPUs; other providers fold the weights of `w8` to floating point. */
 const preferredPrecisions = {
@@ -51,29 +66,45 @@ export function choosePrecision(manifest: BundleManifest, provider: string): str
 
 /**
  * Loads the four graphs from bytes that were checked against their hashes.
- * @throws BundleError when a file differs or lacks a tensor of the contract, or the provider cannot run it
+ * @throws BundleError when a file differs or lacks a tensor of the contract; ProviderError when the provider cannot run it
  */
 export async function loadGraphs(manifest: BundleManifest, order: LoadOrder): Promise<Graphs> {
   const files = manifest.precisions[order.precision];
   if (files === undefined) throw new BundleError(`the bundle has no precision ${order.precision}`);
-  const load = async (name: GraphName): Promise<Graph> => {
+  const load = async (name: GraphName): Promise<PlacedGraph> => {
     const model = await readBundleFile(order.bundlePath, manifest, files[name]);
-    const session = await InferenceSession.create(model, sessionOptions(order)).catch((error: unknown) => {
-      const reason = error instanceof Error ? error.message : String(error);
-      throw new BundleError(`${files[name]} does not load on provider ${order.provider}: ${reason}`, {
-        cause: error,
-      });
-    });
-    checkSignature(files[name], session, signatures[name]);
-    return (feeds) => session.run(feeds);
+    const loadOn = async (provider: string): Promise<Candidate> => {
+      const session = await createSession(model, files[name], { ...order, provider });
+      checkSignature(files[name], session, signatures[name]);
+      return { provider, run: (feeds) => session.run(feeds), release: () => session.release() };
+    };
+    const wanted = await loadOn(order.provider);
+    const isUndecided = alsoOnCpu[order.provider]?.includes(name) ?? false;
+    return placeGraph(wanted, isUndecided ? [await loadOn('cpu')] : []);
   };
   // One after the other: each holds its file's bytes only while it loads.
+  const encoder = await load('encoder');
+  const mixup = await load('mixup');
+  const decoder = await load('decoder');
+  const textEncoder = await load('textEncoder');
   return {
-    encoder: await load('encoder'),
-    mixup: await load('mixup'),
-    decoder: await load('decoder'),
-    textEncoder: await load('textEncoder'),
+    isSettled: alsoOnCpu[order.provider] === undefined,
+    run: { encoder: encoder.run, mixup: mixup.run, decoder: decoder.run, textEncoder: textEncoder.run },
+    settle: async () => ({
+      encoder: await encoder.settle(),
+      mixup: await mixup.settle(),
+      decoder: await decoder.settle(),
+      textEncoder: await textEncoder.settle(),
+    }),
   };
+}
+
+async function createSession(model: Buffer, file: string, order: LoadOrder): Promise<InferenceSession> {
+  return InferenceSession.create(model, sessionOptions(order)).catch((error: unknown) => {
+    const reason = error instanceof Error ? error.message : String(error);
+    if (order.provider !== 'cpu') throw providerError(order.provider, reason);
+    throw new BundleError(`${file} does not load: ${reason}`, { cause: error });
+  });
 }
 
 function sessionOptions(order: LoadOrder): InferenceSession.SessionOptions {
@@ -85,22 +116,6 @@ function sessionOptions(order: LoadOrder): InferenceSession.SessionOptions {
     // A spinning thread takes a core from a process that has work.
     extra: { session: { intra_op: { allow_spinning: order.spinning ? '1' : '0' } } },
   };
-}
-
-function executionProviders(provider: string, deviceId: number): InferenceSession.ExecutionProviderConfig[] {
-  switch (provider) {
-    case 'cuda':
-    case 'dml':
-      return [{ name: provider, deviceId }];
-    case 'tensorrt':
-      // What TensorRT cannot build runs on CUDA.
-      return [
-        { name: 'tensorrt', deviceId },
-        { name: 'cuda', deviceId },
-      ];
-    default:
-      return [provider];
-  }
 }
 
 function checkSignature(

@@ -3,6 +3,7 @@
  * along, so it never runs in the process that serves HTTP.
  */
 import { createBatchLoop } from './batch-loop.js';
+import { BundleError } from './bundle-manifest.js';
 import {
   isMessageToWorker,
   type ItemAnswer,
@@ -11,6 +12,7 @@ import {
   type WorkItem,
 } from './messages.js';
 import { answerBatch, type LoadedPipeline, loadPipeline, warmUp } from './load.js';
+import { ProviderError, providerError } from './providers.js';
 
 /** Test hook: with this variable set, images of certain colours make the process crash or hang. */
 const beforeBatch =
@@ -30,11 +32,19 @@ async function load(order: LoadOrder): Promise<void> {
   setInterval(send, order.heartbeatMs, { type: 'heartbeat' });
   try {
     pipeline = await loadPipeline(order);
-    send({ type: 'ready', warmUpMs: await warmUp(pipeline, order.maxBatch) });
+    const { placement, ...warmUpMs } = await warmUp(pipeline, order.maxBatch);
+    send({ type: 'ready', warmUpMs, placement });
   } catch (error) {
-    send({ type: 'refused', message: error instanceof Error ? error.message : String(error) });
+    send({ type: 'refused', message: refusal(order.provider, error) });
     process.disconnect();
   }
+}
+
+/** A failure of the warm-up may come from what a provider loads only when it first runs. */
+function refusal(provider: string, error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  const isExplained = error instanceof BundleError || error instanceof ProviderError;
+  return isExplained || provider === 'cpu' ? message : providerError(provider, message).message;
 }
 
 async function answer(items: readonly WorkItem[]): Promise<readonly ItemAnswer[]> {

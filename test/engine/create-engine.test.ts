@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Registry } from 'prom-client';
 import { createEngine, type EngineSettings } from '../../src/engine/create-engine.js';
-import type { EngineLogger } from '../../src/engine/worker-process.js';
+import { type EngineLogger, WorkerRefused } from '../../src/engine/worker-process.js';
 import { ServiceError } from '../../src/problem.js';
 import { loadPipeline } from '../../src/runtime/load.js';
+import { runtimeFolder } from '../../src/runtime/providers.js';
 import { defaultBundle, itemOf, loadOrder } from '../runtime/default-bundle.js';
 import { photoPixels } from '../runtime/photos.js';
 import { reserve } from './test-engine.js';
@@ -81,7 +83,19 @@ describe('the engine over the embedded bundle', () => {
     });
   }
 
-  it('does not start with a provider that is not there, and says which', async () => {
-    await assert.rejects(createEngine({ ...settings, provider: 'cuda' }, logger, new Registry()), /cuda/);
+  it('does not start with a named provider that lacks its library, and says which', async () => {
+    // The provider's library is not part of the npm package; whoever has installed it does not lack it.
+    const name = 'libonnxruntime_providers_tensorrt.so';
+    assert.equal(existsSync(join(runtimeFolder(), name)), false, `${name} is installed`);
+    await assert.rejects(
+      createEngine({ ...settings, provider: 'tensorrt' }, logger, new Registry()),
+      (error) => {
+        assert.ok(error instanceof WorkerRefused);
+        assert.match(error.message, /^provider tensorrt does not run here\./);
+        if (process.platform === 'linux')
+          assert.ok(error.message.includes(`${name} (in ${runtimeFolder()})`));
+        return true;
+      },
+    );
   });
 });

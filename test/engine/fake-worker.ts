@@ -27,7 +27,8 @@ function send(message: MessageFromWorker): void {
 
 const starts: Record<StartFate, () => void> = {
   warm: () => {
-    send({ type: 'ready', warmUpMs: { single: 1, largest: 10 } });
+    const placement = { encoder: 'cpu', mixup: 'cpu', decoder: 'cpu', textEncoder: 'cpu' };
+    send({ type: 'ready', warmUpMs: { single: 1, largest: 10 }, placement });
   },
   refuse: () => {
     send({ type: 'refused', message: 'the bundle is of cheese' });

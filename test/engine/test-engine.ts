@@ -52,6 +52,7 @@ export async function startTestEngine(t: TestContext, options: TestEngineOptions
     bundlePath: startFile,
     provider: 'cpu',
     precision: 'w8',
+    gpuOnly: false,
     device: 0,
     threads: 1,
     spinning: false,

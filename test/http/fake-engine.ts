@@ -72,6 +72,8 @@ export function createFakeEngine(): FakeEngine {
       conceptWords: ['dog', 'cat', 'tree'],
     },
     provider: 'cpu',
+    devices: [],
+    placement: { encoder: 'cpu', mixup: 'cpu', decoder: 'cpu', textEncoder: 'cpu' },
     precision: 'w8',
     readiness: { ready: true },
     capacity: 64,

@@ -11,6 +11,7 @@ export function loadOrder(precision: string): LoadOrder {
     type: 'load',
     bundlePath: defaultBundle,
     provider: 'cpu',
+    gpuOnly: false,
     precision,
     device: 0,
     threads: 2,

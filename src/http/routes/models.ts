@@ -29,7 +29,7 @@ export function modelRoutes(app: FastifyInstance, { engine }: ModelRouteOptions,
   done();
 }
 
-function modelOf({ bundle, provider, precision }: Engine, created: number): Model {
+function modelOf({ bundle, provider, devices, placement, precision }: Engine, created: number): Model {
   const { width, height, resize } = bundle.image;
   return {
     id: bundle.id,
@@ -41,6 +41,8 @@ function modelOf({ bundle, provider, precision }: Engine, created: number): Mode
     licence: bundle.licence,
     sources: [...bundle.sources],
     provider,
+    devices: [...devices],
+    placement: { ...placement },
     precision,
     image: { width, height, resize },
     grid: bundle.grid,

@@ -13,6 +13,13 @@ const ModelSchema = Type.Object(
     licence: Type.String(),
     sources: Type.Array(Type.String(), { description: 'Data the model was made from.' }),
     provider: Type.String({ description: 'Execution provider of ONNX Runtime.' }),
+    devices: Type.Array(Type.Integer(), {
+      description: 'Device numbers of the provider, with a process each; none on CPUs.',
+    }),
+    placement: Type.Object(
+      { encoder: Type.String(), mixup: Type.String(), decoder: Type.String(), textEncoder: Type.String() },
+      { ...strict, description: 'Execution provider of each graph: the CPU where it is faster.' },
+    ),
     precision: Type.String({ description: 'Number format of the weights.' }),
     image: Type.Object(
       {
