@@ -147,8 +147,12 @@ test('options given reach the engine, whichever way they come', async (t) => {
   };
   await caption(service, asBody(), query);
   await caption(service, asForm(...form));
+  await caption(
+    service,
+    asForm(...form.map(([name, value]): [string, string] => [name, value.replace('true', 'True')])),
+  );
   await caption(service, asJson(members));
-  assert.equal(service.engine.items.length, 3);
+  assert.equal(service.engine.items.length, 4);
   for (const { options } of service.engine.captionItems) assert.deepEqual(options, members);
 });
 

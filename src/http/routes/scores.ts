@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply } from 'fastify';
+import { Type } from 'typebox';
 import { imageProblems, problemResponses } from '../schemas/problem.js';
 import {
   scoreBody,
@@ -30,7 +31,7 @@ export function scoreRoutes(app: FastifyInstance, options: ScoreRouteOptions, do
       summary: 'Tell how well texts fit an image',
       description:
         'Is this alt text right? Send an image in one of the ways of `POST /v1/captions`, and `texts` as form fields, JSON member, or in the query.',
-      querystring: ScoreOptionsSchema,
+      querystring: Type.Partial(ScoreOptionsSchema),
       body: scoreBody,
       response: {
         200: {

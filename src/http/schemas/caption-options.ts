@@ -5,7 +5,8 @@ const strict = { additionalProperties: false };
 /**
  * The options of a caption: their types, ranges and defaults, for the validation, the TypeScript types and the
  * reference alike. Two ranges depend on other things and are checked where options are read: `beamSize` is at
- * least `candidates`, and `maxLength` at most the bundle's.
+ * least `candidates`, and `maxLength` at most the bundle's. Defaults stand in the descriptions: with the keyword `default`,
+ * generated clients send them along or ask for every option.
  */
 export const CaptionOptionsSchema = Type.Object(
   {
@@ -13,8 +14,7 @@ export const CaptionOptionsSchema = Type.Object(
       Type.Integer({
         minimum: 1,
         maximum: 10,
-        default: 3,
-        description: 'Captions returned, at most.',
+        description: 'Captions returned, at most; by default 3.',
       }),
     ),
     beamSize: Type.Optional(
@@ -41,8 +41,8 @@ export const CaptionOptionsSchema = Type.Object(
     conceptsMode: Type.Optional(
       Type.Enum(['replace', 'extend'], {
         type: 'string',
-        default: 'replace',
-        description: 'Whether `concepts` take the place of the model’s vocabulary or are added to it.',
+        description:
+          'Whether `concepts` take the place of the model’s vocabulary or are added to it; by default `replace`.',
       }),
     ),
     avoidWords: Type.Optional(
@@ -57,18 +57,19 @@ export const CaptionOptionsSchema = Type.Object(
       ),
     ),
     genderNeutral: Type.Optional(
-      Type.Boolean({ default: false, description: 'Write person and child where a gender would be named.' }),
+      Type.Boolean({
+        description: 'Write person and child where a gender would be named; by default false.',
+      }),
     ),
     minConfidence: Type.Optional(
       Type.Number({
         minimum: 0,
         maximum: 1,
-        default: 0,
-        description: 'Below this confidence `caption` is null.',
+        description: 'Below this confidence `caption` is null; by default 0.',
       }),
     ),
     explain: Type.Optional(
-      Type.Boolean({ default: false, description: 'Return where in the image each concept was found.' }),
+      Type.Boolean({ description: 'Return where in the image each concept was found; by default false.' }),
     ),
   },
   strict,

@@ -65,7 +65,8 @@ function missingName(params: object | undefined): string {
 function valueOf(text: string, schema: Type.TSchema): unknown {
   const isNumber = Type.IsInteger(schema) || Type.IsNumber(schema);
   if (isNumber && /^-?\d+(\.\d+)?$/.test(text)) return Number(text);
-  if (Type.IsBoolean(schema) && (text === 'true' || text === 'false')) return text === 'true';
+  // Python writes True, and so do clients that are generated for it.
+  if (Type.IsBoolean(schema) && /^(?:true|false)$/i.test(text)) return text.toLowerCase() === 'true';
   return text;
 }
 
