@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { Config } from './config.js';
@@ -25,6 +24,7 @@ import { scoreRoutes } from './http/routes/scores.js';
 import { playgroundRoutes } from './http/routes/playground.js';
 import { createDecoder } from './images/decoder.js';
 import { createImageFetcher } from './images/fetch-image.js';
+import { packageVersion } from './version.js';
 
 export interface AppDependencies {
   readonly config: Config;
@@ -99,12 +99,4 @@ export async function buildApp({
 
 function takenOver(id: string | string[] | undefined): string | undefined {
   return typeof id === 'string' && /^[\w-]{1,64}$/.test(id) ? id : undefined;
-}
-
-/** The version in package.json, which lies two folders above the compiled file. */
-export function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const found = /"version": "([^"]+)"/.exec(text)?.[1];
-  if (found === undefined) throw new Error('package.json has no version');
-  return found;
 }

@@ -14,35 +14,68 @@ export interface BundleFacts extends BundleManifest {
   readonly conceptWords: readonly string[];
 }
 
+/** What is there of one file of a bundle. */
+export interface FileCheck {
+  readonly name: string;
+  /** As `bundle.json` says. */
+  readonly bytes: number;
+  readonly state: 'ok' | 'missing' | 'size' | 'hash';
+}
+
+/**
+ * Reads `bundle.json` alone.
+ * @throws BundleError
+ */
+export async function readManifestFile(folder: string): Promise<BundleManifest> {
+  return parseManifest(await readText(join(folder, 'bundle.json'), 'bundle.json'));
+}
+
 /**
  * Reads and checks `bundle.json` and the sizes of all files; their contents are checked where they are read.
  * @param folder the bundle's folder
  * @throws BundleError
  */
 export async function readManifest(folder: string): Promise<BundleManifest> {
-  const manifest = parseManifest(await readText(join(folder, 'bundle.json'), 'bundle.json'));
+  const manifest = await readManifestFile(folder);
   for (const [name, { bytes }] of Object.entries(manifest.files)) {
-    const found = await stat(join(folder, name)).catch(() => undefined);
-    if (!found?.isFile()) throw new BundleError(`${name} is missing from the bundle`);
-    if (found.size !== bytes) {
-      throw new BundleError(`${name} has ${found.size} bytes where bundle.json says ${bytes}`);
+    const found = await fileSize(folder, name);
+    if (found === undefined) throw new BundleError(`${name} is missing from the bundle`);
+    if (found !== bytes) {
+      throw new BundleError(`${name} has ${found} bytes where bundle.json says ${bytes}`);
     }
   }
   return manifest;
 }
 
+/** Compares every file with its size and SHA-256, whether or not this process uses it. Throws BundleError. */
+export async function* checkFiles(folder: string, manifest: BundleManifest): AsyncGenerator<FileCheck> {
+  for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
+    const found = await fileSize(folder, name);
+    if (found === undefined) yield { name, bytes, state: 'missing' };
+    else if (found !== bytes) yield { name, bytes, state: 'size' };
+    else yield { name, bytes, state: (await fileHash(folder, name)) === sha256 ? 'ok' : 'hash' };
+  }
+}
+
 /**
- * Checks the SHA-256 of every file, whether or not this process uses it.
+ * Checks the SHA-256 of every file.
  * @throws BundleError naming the first file that differs
  */
 export async function verifyFiles(folder: string, manifest: BundleManifest): Promise<void> {
-  for (const [name, { sha256 }] of Object.entries(manifest.files)) {
-    const hash = createHash('sha256');
-    await pipeline(createReadStream(join(folder, name)), hash).catch((error: unknown) => {
-      throw new BundleError(`${name} cannot be read`, { cause: error });
-    });
-    if (hash.digest('hex') !== sha256) throw changed(name);
-  }
+  for await (const { name, state } of checkFiles(folder, manifest)) if (state !== 'ok') throw changed(name);
+}
+
+async function fileSize(folder: string, name: string): Promise<number | undefined> {
+  const found = await stat(join(folder, name)).catch(() => undefined);
+  return found?.isFile() ? found.size : undefined;
+}
+
+async function fileHash(folder: string, name: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(join(folder, name)), hash).catch((error: unknown) => {
+    throw new BundleError(`${name} cannot be read`, { cause: error });
+  });
+  return hash.digest('hex');
 }
 
 /**

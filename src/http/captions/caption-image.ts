@@ -1,7 +1,7 @@
 import type { CaptionOutcome } from '../../runtime/messages.js';
 import { round } from '../round.js';
 import type { CaptionResult } from '../schemas/caption-result.js';
-import type { Admission } from '../submission/admission.js';
+import type { Admitted } from '../submission/admission.js';
 import { type ImageWay, readPixels } from '../submission/read-pixels.js';
 import type { ImageSource } from '../submission/submission.js';
 import type { AskedCaption } from './caption-options.js';
@@ -15,7 +15,7 @@ export async function captionImage(
   way: ImageWay,
   source: ImageSource,
   { options, minConfidence }: AskedCaption,
-  admission: Admission,
+  admission: Admitted,
 ): Promise<CaptionResult> {
   const { reservation, startedAt } = admission;
   const { bundle } = way.engine;

@@ -1,6 +1,6 @@
 import { round } from '../round.js';
 import type { ScoreResult } from '../schemas/score.js';
-import type { Admission } from '../submission/admission.js';
+import type { Admitted } from '../submission/admission.js';
 import { type ImageWay, readPixels } from '../submission/read-pixels.js';
 import type { ImageSource } from '../submission/submission.js';
 
@@ -13,7 +13,7 @@ export async function scoreImage(
   way: ImageWay,
   source: ImageSource,
   texts: readonly string[],
-  admission: Admission,
+  admission: Admitted,
 ): Promise<ScoreResult> {
   const { reservation, startedAt } = admission;
   const { bundle } = way.engine;

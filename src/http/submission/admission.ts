@@ -2,8 +2,8 @@ import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fa
 import type { Engine, Priority, Reservation } from '../../engine/engine.js';
 import { ServiceError } from '../../problem.js';
 
-/** Places in the engine's queue, and the time the request has. */
-export interface Admission {
+/** Places in the engine's queue, and the time there is: all that an image needs on its way. */
+export interface Admitted {
   readonly reservation: Reservation;
   /** In the milliseconds of `performance.now()`. */
   readonly startedAt: number;
@@ -11,6 +11,10 @@ export interface Admission {
   readonly priority: Priority;
   /** Aborted when the client has gone, or at the deadline: then its reason is the problem. */
   readonly signal: AbortSignal;
+}
+
+/** A request that was admitted. */
+export interface Admission extends Admitted {
   /**
    * Once the images of a batch are counted: takes a place for each in exchange for the one taken at first, all or none,
    * and lets the deadline end the images that are not done by then, each by itself, in place of the whole request.

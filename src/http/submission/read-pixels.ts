@@ -3,7 +3,7 @@ import type { DecodedImage, PixelTarget } from '../../images/decode.js';
 import type { Decoder } from '../../images/decoder.js';
 import type { FetchImage } from '../../images/fetch-image.js';
 import { ServiceError } from '../../problem.js';
-import type { Admission } from './admission.js';
+import type { Admitted } from './admission.js';
 import { fromBase64 } from './json.js';
 import type { ImageSource } from './submission.js';
 
@@ -31,7 +31,7 @@ export async function readPixels(
   way: ImageWay,
   source: ImageSource,
   target: PixelTarget,
-  admission: Admission,
+  admission: Admitted,
 ): Promise<ReadImage> {
   const { decoder, maxPixels } = way;
   const { deadline, priority, signal } = admission;
@@ -41,7 +41,7 @@ export async function readPixels(
   return { pixels, image, decodeMs: performance.now() - decodingFrom };
 }
 
-async function readBytes(way: ImageWay, source: ImageSource, admission: Admission): Promise<Buffer> {
+async function readBytes(way: ImageWay, source: ImageSource, admission: Admitted): Promise<Buffer> {
   switch (source.kind) {
     case 'bytes':
       return source.bytes;
@@ -55,7 +55,7 @@ async function readBytes(way: ImageWay, source: ImageSource, admission: Admissio
 async function fetchBytes(
   { fetchImage, maxBodyBytes }: ImageWay,
   url: unknown,
-  { deadline, signal }: Admission,
+  { deadline, signal }: Admitted,
 ): Promise<Buffer> {
   if (fetchImage === undefined) {
     throw new ServiceError('url_not_allowed', 'Send the image itself; this service fetches no URLs.');

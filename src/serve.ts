@@ -1,0 +1,41 @@
+import type { FastifyInstance } from 'fastify';
+import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import { buildApp } from './app.js';
+import type { Config } from './config.js';
+import { createEngine } from './engine/create-engine.js';
+import type { Engine } from './engine/engine.js';
+
+/** Serves until SIGTERM or SIGINT. */
+export async function serve(config: Config): Promise<void> {
+  const logger = pino({ level: config.logLevel });
+  const registry = new Registry();
+  const engine = await createEngine(config, logger, registry);
+  try {
+    const app = await buildApp({ config, engine, logger, registry });
+    await app.listen({ host: config.host, port: config.port });
+    let closing: Promise<void> | undefined;
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      // Not `once`: Ctrl-C reaches this process twice, from the terminal and from npm.
+      process.on(signal, () => {
+        if (closing === undefined) logger.info({ signal }, 'finishing what is in flight');
+        closing ??= close(app, engine, config.shutdownGraceMs);
+      });
+    }
+  } catch (error) {
+    await engine.drain();
+    throw error;
+  }
+}
+
+/** Takes no more connections, answers what has begun within the grace, then stops; the process ends by itself. */
+async function close(app: FastifyInstance, engine: Engine, graceMs: number): Promise<void> {
+  const grace = setTimeout(() => {
+    app.log.warn('the grace is over: closing connections that are still busy');
+    app.server.closeAllConnections();
+  }, graceMs);
+  await app.close();
+  clearTimeout(grace);
+  await engine.drain();
+  app.log.info('all is answered');
+}
