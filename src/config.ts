@@ -111,6 +111,12 @@ const settings = {
     defaultText: 'the first',
     help: 'device numbers of the provider, separated by commas; one worker each',
   }),
+  precision: setting({
+    name: 'PRECISION',
+    parse: oneOf('auto', 'int8', 'w8', 'fp16', 'fp32'),
+    default: 'auto',
+    help: 'number format of the graphs: auto (on CPUs int8 where the bundle has it, else w8), int8, w8, fp16 or fp32',
+  }),
   workers: setting({
     name: 'WORKERS',
     parse: automaticOr(1, 64),
@@ -259,6 +265,7 @@ export function readConfig(environment: Environment) {
     modelPath: read(settings.modelPath),
     provider: read(settings.provider),
     devices: read(settings.devices),
+    precision: read(settings.precision),
     workers: read(settings.workers),
     threads: read(settings.threads),
     maxBatchSize: read(settings.maxBatchSize),

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import type { Registry } from 'prom-client';
 import { readFacts, readManifest, verifyFiles } from '../runtime/bundle.js';
 import type { LoadOrder } from '../runtime/messages.js';
-import { choosePrecision } from '../runtime/sessions.js';
+import { choosePrecision, restrictPrecision } from '../runtime/sessions.js';
 import { ConceptCost } from './concept-cost.js';
 import { usableCores } from './cpu-quota.js';
 import type { Engine } from './engine.js';
@@ -15,6 +15,7 @@ export interface EngineSettings {
   readonly modelPath: string;
   readonly provider: string;
   readonly devices: readonly string[];
+  readonly precision: string;
   readonly workers: number | 'auto';
   readonly threads: number | 'auto';
   readonly maxBatchSize: number;
@@ -41,7 +42,7 @@ export async function createEngine(
   registry: Registry,
 ): Promise<Engine> {
   const bundlePath = resolve(settings.modelPath);
-  const manifest = await readManifest(bundlePath);
+  const manifest = restrictPrecision(await readManifest(bundlePath), settings.precision);
   const provider = settings.provider === 'auto' ? 'cpu' : settings.provider;
   const precision = choosePrecision(manifest, provider);
   const orders = planWorkers({ ...settings, provider }, usableCores()).map((plan): LoadOrder => ({

@@ -13,7 +13,9 @@ const ModelSchema = Type.Object(
     licence: Type.String(),
     sources: Type.Array(Type.String(), { description: 'Data the model was made from.' }),
     provider: Type.String({ description: 'Execution provider of ONNX Runtime.' }),
-    precision: Type.String({ description: 'Number format of the weights.' }),
+    precision: Type.String({
+      description: 'Number format of the graphs: int8 computes in integers, w8 only stores its weights so.',
+    }),
     image: Type.Object(
       {
         width: Type.Integer(),
