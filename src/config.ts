@@ -151,6 +151,12 @@ const settings = {
     defaultText: 'the first',
     help: 'device numbers of cuda, tensorrt or dml, separated by commas; one process each',
   }),
+  precision: setting({
+    name: 'PRECISION',
+    parse: oneOf('auto', 'int8', 'w8', 'fp16', 'fp32'),
+    default: 'auto',
+    help: 'number format of the graphs: auto (on CPUs int8 where the bundle has it, else w8), int8, w8, fp16 or fp32',
+  }),
   workers: setting({
     name: 'WORKERS',
     parse: automaticOr(1, 64),
@@ -309,6 +315,7 @@ export function readConfig(environment: Environment) {
     modelPath: read(settings.modelPath),
     provider: read(settings.provider),
     devices: read(settings.devices),
+    precision: read(settings.precision),
     workers: read(settings.workers),
     threads: read(settings.threads),
     maxBatchSize: read(settings.maxBatchSize),

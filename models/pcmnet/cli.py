@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .checkpoints import pack, unpack
 from .config import read_config
-from .embedded import evaluate_captions, export_embedded
+from .embedded import INVARIANCE_PHOTOS, bundle_invariance, evaluate_captions, export_embedded
 from .stages import STAGES
 from .workspace import Workspace
 
@@ -47,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--captions", type=Path, help="write the captions here, a JSON object a line")
     evaluate.add_argument("--first", type=int, help="only so many photos")
     evaluate.add_argument("--megapixels", type=float, help="enlarge the photos to this size before they are sent")
+
+    batches = command("batches", "caption photos alone and in batches of 2 to 32; fails when a caption depends on its neighbours")
+    batches.add_argument("--bundle", type=Path, required=True)
+    batches.add_argument("--precision", default="int8")
+    batches.add_argument("--photos", type=int, default=INVARIANCE_PHOTOS, help="validation photos")
     return parser
 
 
@@ -68,6 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(json.dumps({"stage": name, **(stage(work) or {})}), flush=True)
     elif options.command == "export":
         export_embedded(work, options.out)
+    elif options.command == "batches":
+        found = bundle_invariance(work, options.bundle, options.precision, options.photos)
+        print(json.dumps(found.to_json(), indent=2))
+        if not found.holds:
+            raise SystemExit(1)
     else:
         result = evaluate_captions(
             work,

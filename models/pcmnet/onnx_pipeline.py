@@ -22,6 +22,8 @@ FORBIDDEN = -1e4
 def open_session(graph: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Where cores are shared, threads that wait in a loop take them from those that work.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 

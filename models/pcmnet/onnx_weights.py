@@ -6,11 +6,13 @@ which ONNX Runtime does once, when it loads the graph. So a small file costs no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from .onnx_rounding import Rounded, shift_biases
 
 SMALLEST = 4096
 """Elements from which a weight is worth a scale. Biases and norms are below, and are left in float32."""
@@ -60,16 +62,19 @@ def channel_axes(model: ModelProto) -> dict[str, int]:
     }
 
 
-def quantise_channels(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8: weight ≈ values · scale, scale with every size but `axis`'s 1."""
+def quantise_channels(weight: NDArray[np.float32], axis: int, limit: int = 127) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Integers from -limit to limit: weight ≈ values · scale, scale with every size but `axis`'s 1."""
     others = tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight).max(axis=others, keepdims=True)
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    scale = np.where(largest > 0, largest / limit, 1).astype(np.float32)
     return np.rint(weight / scale).astype(np.int8), scale
 
 
-def store(model: ModelProto, precision: str) -> ModelProto:
-    """The graph with its large weights stored as `w8` (int8 by channel), `fp16` or `fp32`."""
+def store(model: ModelProto, precision: str, rounded: Mapping[str, Rounded] | None = None) -> ModelProto:
+    """The graph with its large weights stored as `w8` (int8 by channel), `fp16` or `fp32`.
+
+    `rounded`: weights of convolutions that `w8` does not have to round to the nearest (`round_convolutions`).
+    """
     if precision not in ("w8", "fp16", "fp32"):
         raise ValueError(f"unknown storage {precision!r}: w8, fp16 or fp32")
     stored = ModelProto()
@@ -77,6 +82,8 @@ def store(model: ModelProto, precision: str) -> ModelProto:
     if precision == "fp32":
         return stored
     axes = channel_axes(model)
+    if precision == "w8" and rounded:
+        model = shift_biases(model, {name: part for name, part in rounded.items() if name in axes})
     weights: list[TensorProto] = []
     nodes: list[NodeProto] = []
     for tensor in model.graph.initializer:
@@ -89,7 +96,10 @@ def store(model: ModelProto, precision: str) -> ModelProto:
             weights.append(numpy_helper.from_array(weight.astype(np.float16), f"{name}.fp16"))
             nodes.append(helper.make_node("Cast", [f"{name}.fp16"], [name], f"{name}.cast", to=TensorProto.FLOAT))
             continue
-        values, scale = quantise_channels(weight, axes[name])
+        if rounded and name in rounded:
+            values, scale = rounded[name].values, rounded[name].scale.reshape(-1, 1, 1, 1)
+        else:
+            values, scale = quantise_channels(weight, axes[name])
         weights += [numpy_helper.from_array(values, f"{name}.int8"), numpy_helper.from_array(scale, f"{name}.scale")]
         nodes += [
             helper.make_node("Cast", [f"{name}.int8"], [f"{name}.cast"], f"{name}.cast", to=TensorProto.FLOAT),

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { Registry } from 'prom-client';
 import { readFacts, readManifest, verifyFiles } from '../runtime/bundle.js';
 import type { LoadOrder } from '../runtime/messages.js';
+import { restrictPrecision } from '../runtime/sessions.js';
 import { ConceptCost } from './concept-cost.js';
 import { usableCores } from './cpu-quota.js';
 import type { Engine } from './engine.js';
@@ -21,6 +22,7 @@ export interface EngineSettings {
   readonly modelPath: string;
   readonly provider: string;
   readonly devices: readonly string[];
+  readonly precision: string;
   readonly workers: number | 'auto';
   readonly threads: number | 'auto';
   readonly maxBatchSize: number;
@@ -49,7 +51,7 @@ export async function createEngine(
   registry: Registry,
 ): Promise<Engine> {
   const bundlePath = resolve(settings.modelPath);
-  const manifest = await readManifest(bundlePath);
+  const manifest = restrictPrecision(await readManifest(bundlePath), settings.precision);
   const planSettings = ({ provider, precision }: ChosenProvider): WorkerPlanSettings => ({
     ...settings,
     provider,

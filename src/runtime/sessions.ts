@@ -65,6 +65,20 @@ export function choosePrecision(manifest: BundleManifest, provider: string): str
 }
 
 /**
+ * The manifest as if it had only the wanted precision; `auto` leaves the choice to the provider.
+ * @throws BundleError when the bundle has it not
+ */
+export function restrictPrecision(manifest: BundleManifest, wanted: string): BundleManifest {
+  if (wanted === 'auto') return manifest;
+  const graphs = manifest.precisions[wanted];
+  if (graphs === undefined) {
+    const offered = Object.keys(manifest.precisions).join(', ');
+    throw new BundleError(`the bundle has no precision ${wanted}; it has ${offered}`);
+  }
+  return { ...manifest, precisions: { [wanted]: graphs } };
+}
+
+/**
  * Loads the four graphs from bytes that were checked against their hashes.
  * @throws BundleError when a file differs or lacks a tensor of the contract; ProviderError when the provider cannot run it
  */

@@ -20,6 +20,7 @@ const settings: EngineSettings = {
   modelPath: defaultBundle,
   provider: 'auto',
   devices: [],
+  precision: 'auto',
   workers: 1,
   threads: 'auto',
   maxBatchSize: 4,

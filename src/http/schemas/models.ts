@@ -20,7 +20,9 @@ const ModelSchema = Type.Object(
       { encoder: Type.String(), mixup: Type.String(), decoder: Type.String(), textEncoder: Type.String() },
       { ...strict, description: 'Execution provider of each graph: the CPU where it is faster.' },
     ),
-    precision: Type.String({ description: 'Number format of the weights.' }),
+    precision: Type.String({
+      description: 'Number format of the graphs: int8 computes in integers, w8 only stores its weights so.',
+    }),
     image: Type.Object(
       {
         width: Type.Integer(),

@@ -1,0 +1,70 @@
+"""A bundle's graphs in integer arithmetic, calibrated on training photos and their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from .bundle import Pieces
+from .onnx_calibrate import Observation, observe
+from .onnx_int8 import Watched, linear_inputs, quantise_linears
+from .onnx_int8_conv import activations, quantise_convolutions
+from .onnx_pipeline import Arrays, open_session, run
+
+Graphs = dict[str, ModelProto]
+BATCH = 4
+"""Photos of one run; captions of a batch are searched together, so the last steps see few beams that live."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What calibration sees: photos of the training split, and their captions."""
+
+    pixels: NDArray[np.uint8]
+    """[P, H, W, 3]"""
+    texts: Sequence[str]
+
+
+def observe_encoder(encoder: ModelProto, examples: Examples) -> Observation:
+    feeds = ({"pixels": np.ascontiguousarray(photo[None])} for photo in examples.pixels)
+    return observe(encoder, feeds, [*activations(encoder), *linear_inputs(encoder)])
+
+
+def _search(start: Watched, step: Watched, mixed: Arrays, pieces: Pieces) -> None:
+    """The beam search as the loop runs it, step by step."""
+    batch, d = len(mixed["memory"]), pieces.decoding
+    tensors = mixed | {
+        "beam_size": np.array(d.beam_size, np.int64),
+        "max_length": np.full(batch, d.max_length, np.int64),
+        "length_penalty": np.full(batch, d.length_penalty, np.float32),
+        "no_repeat_ngram": np.array(d.no_repeat_ngram, np.int64),
+        "word_bias": np.zeros((batch, len(pieces.vocabulary)), np.float32),
+    }
+    tensors |= start(tensors)
+    for iteration in range(d.max_length):
+        found = step(tensors | {"iteration": np.array(iteration, np.int64)})
+        tensors |= {name.removeprefix("next_"): value for name, value in found.items() if name.startswith("next_")}
+        if not found["living"]:
+            break
+
+
+def int8_graphs(flat: Graphs, pieces: Pieces, seen: Observation, examples: Examples) -> Graphs:
+    """`flat`: graphs in float32 by the names of `export.trace`; `seen`: `observe_encoder` → the same graphs in integers."""
+    encoder = open_session(flat["encoder"].SerializeToString())
+    watched = {name: Watched(graph) for name, graph in flat.items() if name != "encoder"}
+    concepts = pieces.concept_embeddings.numpy()
+    for first in range(0, len(examples.pixels), BATCH):
+        encoded = run(encoder, {"pixels": np.ascontiguousarray(examples.pixels[first : first + BATCH])})
+        mixed = watched["mixup"](encoded | {"concepts": concepts})
+        _search(watched["start"], watched["step"], mixed, pieces)
+    sentences = pieces.sentences
+    for text in examples.texts:
+        tokens = sentences.tokenizer([text], truncation=True, max_length=sentences.max_tokens, return_tensors="np")
+        watched["textEncoder"]({name: tokens[name] for name in ("input_ids", "attention_mask")})
+    convolved = quantise_convolutions(flat["encoder"], seen)
+    quantised = {name: quantise_linears(flat[name], graph.ranges()) for name, graph in watched.items()}
+    return {"encoder": quantise_linears(convolved, seen.ranges), **quantised}

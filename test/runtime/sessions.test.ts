@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { BundleError, type BundleManifest } from '../../src/runtime/bundle-manifest.js';
+import { choosePrecision, restrictPrecision } from '../../src/runtime/sessions.js';
+import { exampleManifest } from './example-bundle.js';
+
+function manifestWith(...precisions: readonly string[]): BundleManifest {
+  const graphs = exampleManifest.precisions['w8'];
+  assert.ok(graphs);
+  return {
+    ...exampleManifest,
+    precisions: Object.fromEntries(precisions.map((precision) => [precision, graphs])),
+  };
+}
+
+describe('the precision', () => {
+  it('is int8 on a CPU where the bundle has it, else w8', () => {
+    assert.equal(choosePrecision(manifestWith('w8', 'int8'), 'cpu'), 'int8');
+    assert.equal(choosePrecision(manifestWith('fp32', 'w8'), 'cpu'), 'w8');
+  });
+
+  it('is never int8 on another provider', () => {
+    assert.equal(choosePrecision(manifestWith('int8', 'w8'), 'webgpu'), 'w8');
+    assert.throws(() => choosePrecision(manifestWith('int8'), 'cuda'), BundleError);
+  });
+
+  it('is the wanted one, or the bundle is refused', () => {
+    const manifest = manifestWith('int8', 'w8');
+    assert.equal(choosePrecision(restrictPrecision(manifest, 'w8'), 'cpu'), 'w8');
+    assert.equal(choosePrecision(restrictPrecision(manifest, 'auto'), 'cpu'), 'int8');
+    assert.throws(() => restrictPrecision(manifest, 'fp32'), /has no precision fp32; it has int8, w8/);
+    assert.throws(() => choosePrecision(restrictPrecision(manifest, 'int8'), 'cuda'), BundleError);
+  });
+});
