@@ -2,28 +2,46 @@ import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { BenchError, type Figure } from './figures/figure.js';
+import { firstVersion } from './figures/first-version.js';
+import { int8AndW8 } from './figures/int8-and-w8.js';
+import { memoryGrowth } from './figures/memory-growth.js';
+import { overload } from './figures/overload.js';
+import { pytorch } from './figures/pytorch.js';
 import { serviceAndBare } from './figures/service-and-bare.js';
 import { enlargedPhotos } from './photos/enlarged-photos.js';
 
 /** The first is measured when none is named. */
-const figures: readonly [Figure, ...Figure[]] = [serviceAndBare];
+const figures: readonly [Figure, ...Figure[]] = [
+  serviceAndBare,
+  pytorch,
+  int8AndW8,
+  firstVersion,
+  overload,
+  memoryGrowth,
+];
+
+/** What the first issue delivered: the service that this one is compared with. */
+const firstDelivery = 'aea64a93a';
 
 /** The photos for development lie beside the repository; this file is compiled to dist/bench. */
 const defaultPhotos = fileURLToPath(new URL('../../../shared/data/images', import.meta.url));
 
 const usage = `Usage: npm run bench -- [options] [figure…]
 
-Figures, [${figures[0].name}] without one:
-${figures.map(({ name, help }) => `  ${name}  ${help}`).join('\n')}
+Figures, [${figures[0].name}] without one, all of them with "all":
+${figures.map(({ name, help }) => `  ${name.padEnd(13)}  ${help}`).join('\n')}
 
 Options:
   --photos DIR   take photos from this folder   [../shared/data/images beside the repository]
   --count N      distinct photos, at least 64   [400]
   --seconds N    time to measure each figure    [240]
+  --requests N   of memory: requests sent in all; a tenth of them is what the rest is compared with   [20000]
+  --baseline REF of first-version: the commit to compare with   [${firstDelivery}]
   --json FILE    write all numbers there too
   --help
 
-Settings of the service, such as WORKERS and MAX_BATCH_SIZE, are taken from the environment.
+Settings of the service, such as WORKERS and MAX_BATCH_SIZE, are taken from the environment, and for pytorch
+PYTHON, a Python with models/ installed, and RUN, the run folder of a training whose weights it measures.
 `;
 
 async function main(): Promise<void> {
@@ -33,6 +51,8 @@ async function main(): Promise<void> {
       photos: { type: 'string', default: defaultPhotos },
       count: { type: 'string', default: '400' },
       seconds: { type: 'string', default: '240' },
+      requests: { type: 'string', default: '20000' },
+      baseline: { type: 'string', default: firstDelivery },
       json: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -41,8 +61,10 @@ async function main(): Promise<void> {
     console.log(usage);
     return;
   }
-  const wanted = positionals.length === 0 ? [figures[0]] : positionals.map(figureNamed);
+  const wanted = positionals.length === 0 ? [figures[0]] : positionals.flatMap(figuresNamed);
   const seconds = wholeNumber('--seconds', values.seconds);
+  const requests = wholeNumber('--requests', values.requests);
+  const { baseline } = values;
   const count = wholeNumber('--count', values.count);
   const progress = (line: string): void => {
     console.error(`bench: ${line}`);
@@ -51,17 +73,18 @@ async function main(): Promise<void> {
   const photos = await enlargedPhotos(values.photos, count);
   const data: Record<string, object> = {};
   for (const { name, measure } of wanted) {
-    const result = await measure({ photos, seconds, progress });
+    const result = await measure({ photos, seconds, requests, baseline, progress });
     data[name] = result.data;
     console.log(result.text);
   }
   if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(data, undefined, 2)}\n`);
 }
 
-function figureNamed(name: string): Figure {
+function figuresNamed(name: string): readonly Figure[] {
+  if (name === 'all') return figures;
   const figure = figures.find((candidate) => candidate.name === name);
   if (figure === undefined) throw new BenchError(`there is no figure ${name}; --help lists what there is`);
-  return figure;
+  return [figure];
 }
 
 function wholeNumber(option: string, text: string): number {

@@ -3,6 +3,10 @@ export interface FigureContext {
   readonly photos: readonly string[];
   /** Seconds of measuring, starts not included; a figure rounds it up to whole rounds. */
   readonly seconds: number;
+  /** Requests of a figure that counts them. */
+  readonly requests: number;
+  /** The commit that a figure compares this version with. */
+  readonly baseline: string;
   /** Tells whoever waits what is going on. */
   readonly progress: (line: string) => void;
 }

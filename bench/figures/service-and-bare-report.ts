@@ -2,6 +2,7 @@ import { availableParallelism, cpus } from 'node:os';
 import type { BareTry } from '../bare/best-bare.js';
 import { median, percentile } from '../measure/statistics.js';
 import { markdownTable } from '../measure/table.js';
+import { againstTarget, type Target } from '../measure/target.js';
 import type { ServedModel } from '../service/served-model.js';
 import type { ServiceWindow } from '../service/service-window.js';
 import type { Round } from './service-and-bare-rounds.js';
@@ -123,8 +124,11 @@ export function report(summary: Summary): string {
     markdownTable(
       ['', 'measured'],
       [
-        ['images/s at concurrency 32 ÷ bare pipeline', ratio(summary.serviceAt32ToBare)],
-        ['p50 at concurrency 1 ÷ sum of the stages of a single photo', ratio(summary.p50At1ToStages)],
+        ['images/s at concurrency 32 ÷ bare pipeline', ratio(summary.serviceAt32ToBare, { atLeast: 0.9 })],
+        [
+          'p50 at concurrency 1 ÷ sum of the stages of a single photo',
+          ratio(summary.p50At1ToStages, { atMost: 1.25 }),
+        ],
         ['start to ready', `${(summary.startToReadyMs / 1000).toFixed(1)} s`],
         ['peak memory of all processes of the service', memory(summary.peakMemoryBytes)],
         ['event-loop delay p99 of the serving process at 32', eventLoopDelay(at32.eventLoopDelayP99Ms)],
@@ -145,8 +149,11 @@ function stageCells(times: StageTimes): string[] {
   return stages.map((stage) => times[stage].toFixed(1));
 }
 
-function ratio({ median: middle, rounds }: { median: number; rounds: readonly number[] }): string {
-  return `${middle.toFixed(2)} (rounds ${Math.min(...rounds).toFixed(2)} … ${Math.max(...rounds).toFixed(2)})`;
+function ratio(
+  { median: middle, rounds }: { median: number; rounds: readonly number[] },
+  target: Target,
+): string {
+  return `${againstTarget(middle, target)}, rounds ${Math.min(...rounds).toFixed(2)} … ${Math.max(...rounds).toFixed(2)}`;
 }
 
 function memory(bytes: number | undefined): string {

@@ -12,6 +12,8 @@ const StageTiming = Type.Object({
 });
 export type RequestTiming = Static<typeof StageTiming>;
 
+const problemOf = Compile(Type.Object({ code: Type.String() }));
+
 /** Only what is measured, so that other versions of the service can be driven too. */
 const answerOf = Compile(Type.Object({ timing: StageTiming }));
 
@@ -21,6 +23,8 @@ export interface Answer {
   readonly latencyMs: number;
   /** Of answers with status 200. */
   readonly timing?: RequestTiming;
+  /** Of problems. */
+  readonly code?: string;
 }
 
 export type CaptionClient = () => Promise<Answer>;
@@ -47,7 +51,7 @@ export async function createCaptionClient(url: string, photos: readonly string[]
     const answer: unknown = await response.json();
     const latencyMs = performance.now() - started;
     const { status } = response;
-    if (status !== 200) return { status, latencyMs };
+    if (status !== 200) return { status, latencyMs, ...(problemOf.Check(answer) && { code: answer.code }) };
     if (!answerOf.Check(answer)) throw new Error('an answer with status 200 has no timing');
     return { status, latencyMs, timing: answer.timing };
   };

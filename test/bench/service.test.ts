@@ -6,6 +6,8 @@ import { test } from 'node:test';
 import sharp from 'sharp';
 import { createCaptionClient } from '../../bench/service/caption-client.js';
 import { runClosedLoop } from '../../bench/service/closed-loop.js';
+import { runOpenLoop } from '../../bench/service/open-loop.js';
+import { buildVersion } from '../../bench/service/other-version.js';
 import { servedModel } from '../../bench/service/served-model.js';
 import { measureService } from '../../bench/service/service-window.js';
 import { startService } from '../http/service.js';
@@ -34,6 +36,43 @@ test('as many requests are in flight as places, and those of the start are not c
 test('a client that fails ends the load', async () => {
   const client = () => Promise.reject(new Error('connection refused'));
   await assert.rejects(runClosedLoop({ client, concurrency: 4, ...instantly }), /connection refused/);
+});
+
+test('an open loop sends at its rate, whether answers come or not, and counts the captions of its window', async () => {
+  const held: (() => void)[] = [];
+  let calls = 0;
+  const client = async () => {
+    calls += 1;
+    if (calls % 2 === 0) return { status: 503, latencyMs: 1, code: 'queue_full' };
+    await new Promise<void>((resolve) => held.push(resolve));
+    return { status: 200, latencyMs: 100 };
+  };
+  const { answers, sentPerSecond, completedPerSecond } = await runOpenLoop({
+    client,
+    perSecond: 1000,
+    leadMs: 20,
+    windowMs: 100,
+    onOpen: () => {
+      for (const answer of held.splice(0)) answer(); // answered while it counts
+      return Promise.resolve();
+    },
+    onClose: () => {
+      for (const answer of held.splice(0)) answer(); // answered after it
+      return Promise.resolve();
+    },
+  });
+  assert.equal(answers.length, calls);
+  assert.ok(completedPerSecond > 0 && completedPerSecond < sentPerSecond / 2);
+});
+
+test('an open loop ends with the error of its client', async () => {
+  const client = () => Promise.reject(new Error('connection refused'));
+  const load = runOpenLoop({ client, perSecond: 1000, leadMs: 0, windowMs: 60_000 });
+  await assert.rejects(load, /connection refused/);
+});
+
+test('a version that git does not know is named', async () => {
+  await assert.rejects(buildVersion('no-such-commit'), /git knows no commit no-such-commit/);
 });
 
 test('the service is measured with distinct photos', async (t) => {

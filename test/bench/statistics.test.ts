@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { mean, median, percentile } from '../../bench/measure/statistics.js';
+import { againstTarget, allOf } from '../../bench/measure/target.js';
 import { markdownTable } from '../../bench/measure/table.js';
 
 test('percentiles are interpolated between neighbours, whatever the order', () => {
@@ -17,6 +18,14 @@ test('percentiles are interpolated between neighbours, whatever the order', () =
   );
   assert.equal(mean(numbers), 25);
   assert.deepEqual(numbers, [40, 10, 30, 20]);
+});
+
+test('figures stand beside their targets', () => {
+  assert.equal(againstTarget(0.904, { atLeast: 0.9 }), '0.90 (at least 0.9: met)');
+  assert.equal(againstTarget(0.899, { atLeast: 0.9 }), '0.90 (at least 0.9: missed)');
+  assert.equal(againstTarget(1.05, { atMost: 1.05 }), '1.05 (at most 1.05: met)');
+  assert.equal(allOf(3, 3), '3 of 3 (all: met)');
+  assert.equal(allOf(2, 3), '2 of 3 (all: missed)');
 });
 
 test('figures of nothing are refused', () => {
