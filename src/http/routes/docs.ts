@@ -35,7 +35,7 @@ export async function docsRoutes(app: FastifyInstance): Promise<void> {
       'img-src': "'self' data:",
       'object-src': "'none'",
       'base-uri': "'none'",
-      'frame-ancestors': "'self'",
+      'frame-ancestors': "'none'",
     },
     transformSpecification: () => openApiDocument(app),
     transformSpecificationClone: false,

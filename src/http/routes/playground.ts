@@ -14,7 +14,7 @@ const mediaTypes: Readonly<Record<string, string>> = {
 
 /** Nothing inline and nothing from elsewhere; the page draws photos on canvases, so not even `blob:` is needed. */
 const contentSecurityPolicy =
-  "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+  "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /**
  * The page at `/`, and its parts under `/playground/`. They are small and read at the start; the entity tag is of the
