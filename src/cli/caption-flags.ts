@@ -15,7 +15,8 @@ export function captionFlags(): Option[] {
   return properties.map(([name, schema]) => {
     const keywords = new Map<string, unknown>(Object.entries(schema));
     const value = keywords.get('default');
-    const standard = Type.IsBoolean(schema) || value === undefined ? '' : ` (default: ${String(value)})`;
+    const standard =
+      Type.IsBoolean(schema) || value === undefined ? '' : ` (default: ${JSON.stringify(value)})`;
     const description = inFlags(
       String(keywords.get('description')).replaceAll('`', '').replace('GET /v1/models', 'pcm-caption models'),
     );

@@ -37,7 +37,7 @@ const imageTimeoutMs = 3_600_000;
 const batchesUnderWay = 2;
 
 /** Starts the inference processes; seconds. Throws what `createEngine` throws. */
-export async function startLocalModel(config: Config): Promise<LocalModel> {
+async function startLocalModel(config: Config): Promise<LocalModel> {
   const logger = pino({ level: config.logLevel }, pino.destination(process.stderr.fd));
   const engine = await createEngine(config, logger, new Registry());
   const { maxPixels, maxBodyBytes, maxBatchSize, maxQueueImages, devices } = config;

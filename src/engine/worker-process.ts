@@ -66,7 +66,7 @@ export interface Run {
   /** In the items' order. Rejects with WorkerDied. */
   readonly answers: Promise<readonly ItemAnswer[]>;
   /** Spares the process an item whose answer is not wanted any more; without effect once the run has begun. */
-  drop(index: number): void;
+  readonly drop: (index: number) => void;
 }
 
 /** A run may take this many times as long as the warm-up's largest batch before it counts as hanging. */
