@@ -66,6 +66,8 @@ export const modelExamples = {
           licence: 'MIT',
           sources: ['COCO 2014 captions'],
           provider: 'cpu',
+          devices: [],
+          placement: { encoder: 'cpu', mixup: 'cpu', decoder: 'cpu', textEncoder: 'cpu' },
           precision: 'w8',
           image: { width: 288, height: 288, resize: 'stretch' },
           grid: { rows: 9, columns: 9 },
