@@ -37,7 +37,7 @@ def _joined(flat: Graphs) -> Graphs:
 
 
 def graphs_of(pieces: Pieces, precisions: Sequence[str], examples: Examples | None = None) -> dict[str, Graphs]:
-    """Precision → manifest key → graph. `int8` is calibrated on the examples; given them, `w8` rounds convolutions by them too."""
+    """Precision → manifest key → graph. `int8` is calibrated on the examples; `w8` rounds convolutions by them too."""
     if unknown := set(precisions) - set(PRECISIONS):
         raise ValueError(f"unknown precisions {sorted(unknown)}: known are {', '.join(PRECISIONS)}")
     if examples is None and "int8" in precisions:

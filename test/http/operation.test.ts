@@ -43,6 +43,8 @@ test('/v1/models lists the model that is served, in the shape OpenAI’s clients
     licence: 'MIT',
     sources: ['nowhere'],
     provider: 'cpu',
+    devices: [],
+    placement: { encoder: 'cpu', mixup: 'cpu', decoder: 'cpu', textEncoder: 'cpu' },
     precision: 'w8',
     image: { width: 16, height: 16, resize: 'stretch' },
     grid: { rows: 2, columns: 2 },
