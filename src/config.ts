@@ -16,8 +16,6 @@ interface Setting<T> {
   /** The default in words where the value itself would not tell. */
   defaultText?: string;
   help: string;
-  /** Not in this version: any other value than the default is refused, since ignoring it could be dangerous. */
-  planned?: true;
 }
 
 class InvalidValue extends Error {}
@@ -227,9 +225,8 @@ const settings = {
   cacheSize: setting({
     name: 'CACHE_SIZE',
     parse: integer(0, 10_000_000),
-    default: 0,
-    planned: true,
-    help: 'results kept for identical requests; 0 turns the cache off',
+    default: 10_000,
+    help: 'results kept in memory for identical requests, 2 kB each; 0: none',
   }),
   allowUrlImages: setting({
     name: 'ALLOW_URL_IMAGES',
@@ -295,19 +292,15 @@ export type Config = ReturnType<typeof readConfig>;
 
 /** Reads all settings from the environment; an unset or empty variable takes its default. Throws ConfigError. */
 export function readConfig(environment: Environment) {
-  function read<T>({ name, parse, default: value, planned }: Setting<T>): T {
+  function read<T>({ name, parse, default: value }: Setting<T>): T {
     const text = environment[name];
     if (text === undefined || text === '') return value;
-    let parsed: T;
     try {
-      parsed = parse(text);
+      return parse(text);
     } catch (error) {
       if (!(error instanceof InvalidValue)) throw error;
       throw new ConfigError(`${name} must be ${error.message}`);
     }
-    if (planned && parsed !== value)
-      throw new ConfigError(`${name} is not in this version yet: leave it unset`);
-    return parsed;
   }
   return {
     host: read(settings.host),
@@ -341,8 +334,8 @@ export function readConfig(environment: Environment) {
 
 /** The table as text, one setting a line. */
 export function settingsHelp(): string {
-  const rows = Object.values(settings).map(({ name, help, default: value, defaultText, planned }) => {
-    const state = planned ? 'not in this version yet' : (defaultText ?? String(value));
+  const rows = Object.values(settings).map(({ name, help, default: value, defaultText }) => {
+    const state = defaultText ?? String(value);
     return { name, help: `${help} [${state}]` };
   });
   const width = Math.max(...rows.map(({ name }) => name.length));

@@ -6,15 +6,21 @@ import type { Config } from './config.js';
 import { createEngine } from './engine/create-engine.js';
 import type { Engine } from './engine/engine.js';
 
-/** Serves until SIGTERM or SIGINT. */
+/** Serves until SIGTERM or SIGINT; SIGHUP loads the bundle again. */
 export async function serve(config: Config): Promise<void> {
   const logger = pino({ level: config.logLevel });
   const registry = new Registry();
-  const engine = await createEngine(config, logger, registry);
+  const starting = createEngine(config, logger, registry);
+  let closing: Promise<void> | undefined;
+  // Heard from the beginning: by default the signal ends a process.
+  process.on('SIGHUP', () => {
+    if (closing === undefined) void starting.then((engine) => engine.reload()).catch(() => undefined);
+    else logger.info('SIGHUP is ignored: the service is shutting down');
+  });
+  const engine = await starting;
   try {
     const app = await buildApp({ config, engine, logger, registry });
     await app.listen({ host: config.host, port: config.port });
-    let closing: Promise<void> | undefined;
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       // Not `once`: Ctrl-C reaches this process twice, from the terminal and from npm.
       process.on(signal, () => {

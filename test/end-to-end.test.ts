@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { appendFile, cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
 import { Compile } from 'typebox/compile';
 import { CaptionResultSchema } from '../src/http/schemas/caption-result.js';
 import { parseManifest } from '../src/runtime/bundle-manifest.js';
@@ -156,6 +160,115 @@ test('SIGTERM finishes what is in flight, takes nothing more, and exits 0', asyn
   await assert.rejects(fetch(`${service.url}/healthz`));
   assert.match(service.log, /finishing what is in flight/);
 });
+
+test('SIGHUP under load loses no request, and another model answers; one that does not load changes nothing', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'pcm-caption-swap-'));
+  t.after(() => rm(folder, { recursive: true }));
+  for (const id of ['first', 'second', 'broken']) await copyBundle(join(folder, id), id);
+  const model = join(folder, 'model');
+  const install = async (id: string): Promise<void> => {
+    await rm(model, { force: true });
+    await symlink(join(folder, id), model);
+  };
+  await install('first');
+  const service = await RunningService.start({ MODEL_PATH: model, CACHE_SIZE: '0' });
+  t.after(() => service.child.kill('SIGKILL'));
+  const images = await photos(6);
+
+  /** Asks without a pause until a condition holds, and returns the models that answered, in the order they were asked. */
+  async function askUntil(isOver: (latest: string) => boolean): Promise<string[]> {
+    const models: string[] = [];
+    let isDone = false;
+    const client = async (): Promise<void> => {
+      while (!isDone) {
+        const place = models.push('none') - 1;
+        const response = await service.caption(images[place % images.length] ?? Buffer.alloc(0));
+        const result = await json(response);
+        assert.equal(response.status, 200, JSON.stringify(result));
+        assert.ok(resultCheck.Check(result));
+        models[place] = result.model.id;
+        assert.equal((await fetch(`${service.url}/readyz`)).status, 200);
+        isDone ||= isOver(result.model.id);
+      }
+    };
+    await Promise.all([client(), client(), client(), client()]);
+    return models;
+  }
+
+  await install('second');
+  service.child.kill('SIGHUP');
+  const models = await askUntil((latest) => latest === 'second');
+  assert.deepEqual(new Set(models), new Set(['first', 'second']));
+  assert.ok(models.indexOf('second') >= models.filter((id) => id === 'first').length - 4, 'it switches once');
+  assert.match(await (await fetch(`${service.url}/v1/models`)).text(), /"id":"second"/);
+
+  await appendFile(join(folder, 'broken', 'vocabulary.txt'), 'x');
+  await install('broken');
+  service.child.kill('SIGHUP');
+  const unchanged = await askUntil(() => service.log.includes('vocabulary.txt has'));
+  assert.deepEqual(new Set(unchanged), new Set(['second']));
+  const metrics = await (await fetch(`${service.url}/metrics`)).text();
+  assert.match(metrics, /pcm_caption_model_reloads_total\{outcome="swapped"\} 1\n/);
+  assert.match(metrics, /pcm_caption_model_reloads_total\{outcome="failed"\} 1\n/);
+
+  service.child.kill('SIGTERM');
+  assert.equal(await service.exited, 0);
+});
+
+describe('identical requests', () => {
+  test('are answered from memory, and at the same time by one run of the model', async () => {
+    const service = await RunningService.start({ CACHE_SIZE: '100' });
+    const [photo = Buffer.alloc(0), other = Buffer.alloc(0)] = await photos(2);
+    const ask = async (image: Buffer, ...options: [string, string][]) => {
+      const result = await json(await service.caption(image, ...options));
+      assert.ok(resultCheck.Check(result), JSON.stringify(result));
+      return result;
+    };
+    const together = await Promise.all(Array.from({ length: 8 }, () => ask(photo)));
+    assert.equal(together.filter(({ timing }) => !timing.cached).length, 1);
+    const again = await ask(photo);
+    assert.equal(again.timing.cached, true);
+    const { timing: fresh, ...answer } = together.find(({ timing }) => !timing.cached) ?? again;
+    assert.ok(fresh.encodeMs > 0);
+    for (const { timing, ...result } of [...together, again]) {
+      assert.deepEqual(result, answer);
+      if (timing.cached) assert.equal(timing.encodeMs + timing.captionMs + timing.scoreMs, 0);
+      assert.ok(timing.totalMs >= timing.decodeMs);
+    }
+    // A threshold is applied to an answer, not part of it.
+    assert.deepEqual((await ask(photo, ['minConfidence', '1'])).caption, null);
+    assert.equal((await ask(photo, ['minConfidence', '1'])).timing.cached, true);
+    assert.equal((await ask(photo, ['genderNeutral', 'true'])).timing.cached, false);
+    assert.equal((await ask(other)).timing.cached, false);
+    // The pixels count, not the bytes: a lossless copy is the same image, and its own format is told.
+    const lossless = await ask(await sharp(other).png().toBuffer());
+    assert.deepEqual([lossless.timing.cached, lossless.image.format], [true, 'png']);
+    service.child.kill('SIGTERM');
+    assert.equal(await service.exited, 0);
+  });
+
+  test('run the model each time with CACHE_SIZE=0', async () => {
+    const service = await RunningService.start({ CACHE_SIZE: '0' });
+    const [photo = Buffer.alloc(0)] = await photos(1);
+    for (let time = 0; time < 2; time++) {
+      const result = await json(await service.caption(photo));
+      assert.ok(resultCheck.Check(result));
+      assert.equal(result.timing.cached, false);
+      assert.ok(result.timing.encodeMs > 0);
+    }
+    assert.doesNotMatch(await (await fetch(`${service.url}/metrics`)).text(), /pcm_caption_cache/);
+    service.child.kill('SIGTERM');
+    assert.equal(await service.exited, 0);
+  });
+});
+
+/** The embedded bundle under another name. */
+async function copyBundle(folder: string, id: string): Promise<void> {
+  await cp(`${root}models/default`, folder, { recursive: true });
+  const file = join(folder, 'bundle.json');
+  const manifest = parseManifest(await readFile(file, 'utf8'));
+  await writeFile(file, JSON.stringify({ ...manifest, id }));
+}
 
 describe('the command line', () => {
   const run = async (args: string[], environment: Record<string, string> = {}) => {

@@ -1,12 +1,14 @@
 import { ServiceError } from '../problem.js';
-import type { CaptionItem, ScoreItem, WorkItem } from '../runtime/messages.js';
+import type { WorkItem } from '../runtime/messages.js';
 import type { BatchQueue, Entry } from './batch-queue.js';
 import { type ConceptCost, textCost } from './concept-cost.js';
-import type { Reservation, ReserveOptions } from './engine.js';
+import type { Answered, HeldReservation, ReserveOptions, ServedModel } from './engine.js';
 import type { EngineMetrics, LossReason } from './metrics.js';
-import { type Done, Submission } from './submission.js';
+import { Submission } from './submission.js';
 
 export interface AdmissionOptions {
+  /** What answers the images admitted here. */
+  readonly model: ServedModel;
   readonly queue: BatchQueue<Submission>;
   /** All places of the queue. */
   readonly places: number;
@@ -40,7 +42,7 @@ export class Admission {
   }
 
   /** See Engine.reserve. */
-  reserve(images: number, options: ReserveOptions): Reservation {
+  reserve(images: number, options: ReserveOptions): HeldReservation {
     const refusal = this.#options.refusal();
     if (refusal !== undefined) throw this.#refuse(refusal, images);
     if (!this.#options.queue.reserve(images)) throw this.#refuse('queue_full', images);
@@ -69,7 +71,7 @@ interface Desk {
   readonly refuse: (reason: Refusal, images: number) => ServiceError;
 }
 
-class HeldPlaces implements Reservation {
+class HeldPlaces implements HeldReservation {
   readonly #admission: AdmissionOptions;
   readonly #options: ReserveOptions;
   readonly #desk: Desk;
@@ -89,25 +91,15 @@ class HeldPlaces implements Reservation {
     if (options.signal.aborted) this.#onGone();
   }
 
-  async submit(item: CaptionItem) {
-    const { outcome, queueMs } = await this.#handIn(item);
-    if (!('candidates' in outcome)) throw new Error('an image to caption was answered with scores');
-    return { outcome, queueMs };
+  get model(): ServedModel {
+    return this.#admission.model;
   }
 
-  async score(item: ScoreItem) {
-    const { outcome, queueMs } = await this.#handIn(item);
-    if (!('scores' in outcome)) throw new Error('an image to score was answered with a caption');
-    return { outcome, queueMs };
-  }
-
-  async #handIn(item: WorkItem): Promise<Done> {
+  async handIn(item: WorkItem): Promise<Answered> {
     const { queue, places, conceptCost, groupKeyOf, onWaiting } = this.#admission;
     const { deadline, priority, signal } = this.#options;
     signal.throwIfAborted();
-    if (this.#isFailed) throw this.#desk.refuse('draining', 1);
-    if (this.#unused === 0) throw new Error('more images were handed in than places were reserved');
-    this.#unused -= 1;
+    this.#usePlace();
     const texts =
       item.kind === 'caption' ? conceptCost.of(item.options.concepts) : textCost(item.texts.length);
     // However many texts a client brings, an empty queue takes them.
@@ -140,6 +132,12 @@ class HeldPlaces implements Reservation {
     }
   }
 
+  detach(options: ReserveOptions): HeldPlaces {
+    this.#usePlace();
+    this.#forgetWhenOver();
+    return new HeldPlaces(this.#admission, 1, options, this.#desk);
+  }
+
   release(): void {
     const unused = this.#unused;
     this.#unused = 0;
@@ -158,9 +156,16 @@ class HeldPlaces implements Reservation {
 
   readonly #onGone = (): void => {
     this.release();
-    const error = new Error('the client has gone', { cause: this.#options.signal.reason });
-    for (const submission of this.#open.keys()) this.#drop(submission, 'gone', error);
+    const reason: unknown = this.#options.signal.reason;
+    const error = new Error('the client has gone', { cause: reason });
+    for (const submission of this.#open.keys()) this.#drop(submission, lossAt(reason), error);
   };
+
+  #usePlace(): void {
+    if (this.#isFailed) throw this.#desk.refuse('draining', 1);
+    if (this.#unused === 0) throw new Error('more images were handed in than places were reserved');
+    this.#unused -= 1;
+  }
 
   /** Answers before a worker does. What has not begun leaves; what runs keeps its place until it has run. */
   #drop(submission: Submission, reason: LossReason, error: Error): void {
@@ -184,4 +189,9 @@ class HeldPlaces implements Reservation {
       this.#options.signal.removeEventListener('abort', this.#onGone);
     }
   }
+}
+
+/** What an abort with this reason is counted as: a client is sent away at its deadline, or goes by itself. */
+function lossAt(reason: unknown): 'deadline' | 'gone' {
+  return reason instanceof ServiceError && reason.code === 'deadline_exceeded' ? 'deadline' : 'gone';
 }

@@ -37,6 +37,8 @@ export interface Taken<T> {
 export interface BatchQueueOptions {
   /** Most places in use at once: reserved, waiting and running together. */
   readonly places: number;
+  /** Of these, places that are in use in other queues. */
+  readonly placesElsewhere?: () => number;
   /** How long an entry may wait for its batch to fill. */
   readonly delayMs: number;
   /** Milliseconds, never going back. */
@@ -81,7 +83,8 @@ export class BatchQueue<T> {
 
   /** Takes places, all or none. */
   reserve(places: number): boolean {
-    if (this.#placesUsed + places > this.#options.places) return false;
+    const elsewhere = this.#options.placesElsewhere?.() ?? 0;
+    if (this.#placesUsed + elsewhere + places > this.#options.places) return false;
     this.#placesUsed += places;
     return true;
   }

@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Registry } from 'prom-client';
 import { readFacts, readManifest, verifyFiles } from '../runtime/bundle.js';
@@ -5,9 +6,9 @@ import type { LoadOrder } from '../runtime/messages.js';
 import { restrictPrecision } from '../runtime/sessions.js';
 import { ConceptCost } from './concept-cost.js';
 import { usableCores } from './cpu-quota.js';
-import type { Engine } from './engine.js';
 import { type ChosenProvider, chooseProvider } from './provider-choice.js';
-import { startEngine } from './start-engine.js';
+import { type BundleEngine, type SharedParts, startEngine } from './start-engine.js';
+import { startSwappableEngine, type SwappableEngine } from './swappable-engine.js';
 import { type EngineLogger, startWorker, type WarmUp, type WorkerTimings } from './worker-process.js';
 import {
   planLoneWorker,
@@ -29,6 +30,7 @@ export interface EngineSettings {
   readonly batchDelayMs: number;
   readonly maxQueueImages: number;
   readonly shutdownGraceMs: number;
+  readonly cacheSize: number;
 }
 
 const workerEntry = new URL('../runtime/worker.js', import.meta.url);
@@ -40,7 +42,7 @@ const namedProviderTimings: WorkerTimings = { ...timings, startTimeoutMs: 900_00
 const conceptCacheSize = 10_000;
 
 /**
- * Starts the inference processes for a bundle; resolves once they are warm.
+ * Starts the inference processes for the bundle at `modelPath`; resolves once they are warm.
  * @param registry takes the engine's metrics
  * @throws BundleError naming the file when the bundle is not what its manifest says; WorkerRefused or
  *   ProviderError when the provider cannot run it; WorkerDied when the processes do not stay up
@@ -49,8 +51,24 @@ export async function createEngine(
   settings: EngineSettings,
   logger: EngineLogger,
   registry: Registry,
-): Promise<Engine> {
-  const bundlePath = resolve(settings.modelPath);
+): Promise<SwappableEngine> {
+  return startSwappableEngine({
+    start: (shared) => startBundle(settings, logger, shared),
+    cacheSize: settings.cacheSize,
+    logger,
+    registry,
+  });
+}
+
+/** Reads the bundle that is there now and starts its engine. Throws what `createEngine` throws. */
+async function startBundle(
+  settings: EngineSettings,
+  logger: EngineLogger,
+  shared: SharedParts,
+): Promise<BundleEngine> {
+  // A process that is replaced finds the same bundle, though a link in the path may lead to a new one by then.
+  const modelPath = resolve(settings.modelPath);
+  const bundlePath = await realpath(modelPath).catch(() => modelPath);
   const manifest = restrictPrecision(await readManifest(bundlePath), settings.precision);
   const planSettings = ({ provider, precision }: ChosenProvider): WorkerPlanSettings => ({
     ...settings,
@@ -60,6 +78,7 @@ export async function createEngine(
   const orderOf = ({ provider, precision }: ChosenProvider, plan: WorkerPlan): LoadOrder => ({
     type: 'load',
     bundlePath,
+    bundleDigest: manifest.digest,
     provider,
     gpuOnly: settings.provider === 'auto',
     precision,
@@ -79,6 +98,9 @@ export async function createEngine(
     processesOf: (choice) => plansFor(choice).length,
     logger,
   });
+  /** On CPUs, how many fit beside processes that are still there; at least one is tried. */
+  const workersBeside = (others: number, { provider, precision }: ChosenProvider): number =>
+    provider === 'cpu' ? Math.max(1, workersInMemory(manifest, precision) - others) : Infinity;
   const orders = ordersFor(chosen);
   const lone = planLoneWorker(planSettings(chosen), usableCores());
   logger.info(
@@ -96,11 +118,12 @@ export async function createEngine(
     ...chosen,
     orders,
     loneOrder: lone && { ...orderOf(chosen, lone), maxBatch: 1 },
+    workersAtFirst: workersBeside(shared.predecessor?.processes ?? 0, chosen),
     workerEntry,
     timings: settings.provider === 'auto' ? timings : namedProviderTimings,
     conceptCost,
     logger,
-    registry,
+    shared,
   });
   // The processes check what they load themselves; this finds a change in any other file while they start.
   const [verified, started] = await Promise.allSettled([verifyFiles(bundlePath, manifest), engine]);

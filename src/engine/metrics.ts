@@ -1,11 +1,14 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { WorkOutcome } from '../runtime/messages.js';
 import type { DropReason } from './batch-queue.js';
+import type { ServedModel } from './engine.js';
 
 /** Why an image was turned away or dropped. */
 export type LossReason = DropReason | 'queue_full' | 'not_ready' | 'draining' | 'crash';
 /** Why a worker process is replaced. */
 export type RestartReason = 'crash' | 'hang' | 'start';
+/** How loading the bundle again ended. */
+export type ReloadOutcome = 'swapped' | 'failed';
 
 export interface EngineMetrics {
   /** The run of a batch begins; how long each of its images waited, in milliseconds. */
@@ -14,10 +17,11 @@ export interface EngineMetrics {
   /** @param images how many were lost at once */
   lost(reason: LossReason, images: number): void;
   workerRestarted(reason: RestartReason): void;
+  modelReloaded(outcome: ReloadOutcome): void;
 }
 
-/** What gauges read when they are scraped. */
-export interface EngineGauges {
+/** What gauges read when they are scraped, of every engine that has work. */
+export interface EngineLoad {
   readonly waiting: () => number;
   readonly placesUsed: () => number;
   readonly workersReady: () => number;
@@ -26,7 +30,10 @@ export interface EngineGauges {
 const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 /** Registers the engine's metrics, all named `pcm_caption_*`, in base units: seconds, images, ratios. */
-export function createEngineMetrics(registry: Registry, gauges: EngineGauges): EngineMetrics {
+export function createEngineMetrics(
+  registry: Registry,
+  gauges: EngineLoad & { readonly model: () => ServedModel | undefined },
+): EngineMetrics {
   const registers = [registry];
   gauge('queue_images', 'Images that wait for a worker', gauges.waiting);
   gauge('places_used', 'Places of the queue in use: reserved, waiting and running', gauges.placesUsed);
@@ -42,6 +49,19 @@ export function createEngineMetrics(registry: Registry, gauges: EngineGauges): E
     });
   }
 
+  new Gauge({
+    name: 'pcm_caption_model_info',
+    help: 'The model that serves now; always 1',
+    labelNames: ['id', 'version', 'provider', 'precision'],
+    registers,
+    collect() {
+      this.reset();
+      const model = gauges.model();
+      if (model === undefined) return;
+      const { bundle, provider, precision } = model;
+      this.set({ id: bundle.id, version: bundle.version, provider, precision }, 1);
+    },
+  });
   const queueWait = new Histogram({
     name: 'pcm_caption_queue_wait_seconds',
     help: 'Time an image waits for a worker',
@@ -79,6 +99,12 @@ export function createEngineMetrics(registry: Registry, gauges: EngineGauges): E
     labelNames: ['reason'],
     registers,
   });
+  const reloads = new Counter({
+    name: 'pcm_caption_model_reloads_total',
+    help: 'Times the bundle was loaded again while serving, by outcome',
+    labelNames: ['outcome'],
+    registers,
+  });
 
   return {
     batchRuns(waitedMs) {
@@ -100,6 +126,9 @@ export function createEngineMetrics(registry: Registry, gauges: EngineGauges): E
     },
     workerRestarted: (reason) => {
       restarts.inc({ reason });
+    },
+    modelReloaded: (outcome) => {
+      reloads.inc({ outcome });
     },
   };
 }

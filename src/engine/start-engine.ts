@@ -1,4 +1,3 @@
-import type { Registry } from 'prom-client';
 import { ServiceError } from '../problem.js';
 import type { BundleFacts } from '../runtime/bundle.js';
 import type { LoadOrder, Placement, WorkItem } from '../runtime/messages.js';
@@ -7,8 +6,8 @@ import { BatchQueue, type Entry } from './batch-queue.js';
 import type { ConceptCost } from './concept-cost.js';
 import { deferred } from './deferred.js';
 import { DrainRate } from './drain-rate.js';
-import type { Engine, Readiness } from './engine.js';
-import { createEngineMetrics } from './metrics.js';
+import type { Engine, HeldReservation, Readiness, ReserveOptions } from './engine.js';
+import type { EngineLoad, EngineMetrics } from './metrics.js';
 import type { Submission } from './submission.js';
 import { type Job, WorkerPool } from './worker-pool.js';
 import type { EngineLogger, WarmUp, WorkerTimings } from './worker-process.js';
@@ -27,16 +26,41 @@ export interface EngineParts {
   readonly orders: readonly LoadOrder[];
   /** One worker more, for an image that is alone. */
   readonly loneOrder?: LoadOrder | undefined;
+  /** Workers that fit into the memory beside those of the engine before. */
+  readonly workersAtFirst: number;
   readonly workerEntry: URL;
   readonly timings: WorkerTimings;
   readonly conceptCost: ConceptCost;
   readonly logger: EngineLogger;
-  readonly registry: Registry;
+  /** What this engine shares with the one before it and the one after it. */
+  readonly shared: SharedParts;
 }
 
-/** Joins queue, workers and metrics; resolves once all workers are warm. Throws what WorkerPool.start throws. */
-export async function startEngine(parts: EngineParts): Promise<Engine> {
+/** What outlives one bundle. */
+export interface SharedParts {
+  readonly metrics: EngineMetrics;
+  /** Places in use for all bundles together. */
+  readonly placesUsed: () => number;
+  /** Aborted when the start is not wanted any more. */
+  readonly signal: AbortSignal;
+  /** The engine that serves meanwhile: its processes, and when they have left. */
+  readonly predecessor: { readonly processes: number; readonly left: Promise<unknown> } | undefined;
+}
+
+/** An engine for one bundle. */
+export interface BundleEngine extends Omit<Engine, 'reserve'> {
+  readonly load: EngineLoad;
+  readonly processes: number;
+  reserve(images: number, options: ReserveOptions): HeldReservation;
+  /** Another engine admits from now on: finishes what this one has admitted, whatever time it has, then stops. */
+  retire(): Promise<void>;
+}
+
+/** Joins queue, workers and metrics; resolves once the first workers are warm. Throws what WorkerPool.start throws. */
+export async function startEngine(parts: EngineParts): Promise<BundleEngine> {
   const { settings, bundle, logger } = parts;
+  const { metrics, placesUsed, signal, predecessor } = parts.shared;
+  signal.throwIfAborted();
   const emptied = deferred<undefined>();
   let draining: Promise<void> | undefined;
   let dueTimer: NodeJS.Timeout | undefined;
@@ -44,6 +68,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
 
   const queue = new BatchQueue<Submission>({
     places: settings.maxQueueImages,
+    placesElsewhere: (): number => placesUsed() - queue.placesUsed,
     delayMs: settings.batchDelayMs,
     now: () => performance.now(),
   });
@@ -53,6 +78,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     entry: parts.workerEntry,
     orders: parts.orders,
     loneOrder: parts.loneOrder,
+    atFirst: predecessor && { workers: parts.workersAtFirst, roomForAll: predecessor.left },
     timings: parts.timings,
     logger,
     takeJob,
@@ -61,11 +87,6 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     onRestart: (reason) => {
       metrics.workerRestarted(reason);
     },
-  });
-  const metrics = createEngineMetrics(parts.registry, {
-    waiting: () => queue.waitingCost,
-    placesUsed: () => queue.placesUsed,
-    workersReady: () => pool.ready,
   });
 
   /** The next batch as a job, a fair share of what waits when several workers are free. */
@@ -155,20 +176,37 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     return draining === undefined ? pool.readiness : { ready: false, reason: 'draining' };
   }
 
-  /** Waits until everything admitted is answered, as long as the grace lasts, and fails what is left. */
+  /** Waits until everything admitted is answered, or waiting is given up, and fails what is left. */
   async function finish(): Promise<void> {
-    const grace = setTimeout(() => {
-      emptied.resolve(undefined);
-    }, settings.shutdownGraceMs);
     if (queue.placesUsed > 0) await emptied.promise;
-    clearTimeout(grace);
     admission.failAll();
     await pool.stop();
   }
 
-  const warmUps = await pool.start();
+  async function drain(): Promise<void> {
+    const grace = setTimeout(() => {
+      emptied.resolve(undefined);
+    }, settings.shutdownGraceMs);
+    await (draining ??= finish());
+    clearTimeout(grace);
+  }
+
+  const giveUp = (): void => void pool.stop();
+  signal.addEventListener('abort', giveUp);
+  const warmUps = await pool.start().finally(() => {
+    signal.removeEventListener('abort', giveUp);
+  });
   const drainRate = new DrainRate(settings.maxBatchSize, Math.max(...warmUps.map(({ largest }) => largest)));
+  const model = {
+    bundle,
+    provider: parts.provider,
+    devices: parts.provider === 'cpu' ? [] : parts.orders.map(({ device }) => device),
+    placement: placementOf(warmUps),
+    precision: parts.precision,
+    servingSince: Date.now(),
+  };
   const admission = new Admission({
+    model,
     queue,
     places: settings.maxQueueImages,
     conceptCost: parts.conceptCost,
@@ -185,16 +223,19 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   });
 
   return {
-    bundle,
-    provider: parts.provider,
-    devices: parts.provider === 'cpu' ? [] : parts.orders.map(({ device }) => device),
-    placement: placementOf(warmUps),
-    precision: parts.precision,
+    ...model,
     get readiness() {
       return readiness();
     },
+    processes: parts.orders.length + (parts.loneOrder === undefined ? 0 : 1),
+    load: {
+      waiting: () => queue.waitingCost,
+      placesUsed: () => queue.placesUsed,
+      workersReady: () => pool.ready,
+    },
     reserve: (images, options) => admission.reserve(images, options),
-    drain: () => (draining ??= finish()),
+    drain,
+    retire: () => (draining ??= finish()),
   };
 }
 

@@ -1,29 +1,25 @@
 import { ServiceError } from '../problem.js';
-import type { ItemAnswer, WorkItem, WorkOutcome } from '../runtime/messages.js';
+import type { ItemAnswer, WorkItem } from '../runtime/messages.js';
 import { deferred } from './deferred.js';
-
-export interface Done {
-  readonly outcome: WorkOutcome;
-  readonly queueMs: number;
-}
+import type { Answered } from './engine.js';
 
 /** One image handed in: answered once, by whichever comes first of a worker, its deadline and its client's leaving. */
 export class Submission {
   readonly item: WorkItem;
-  readonly #answer = deferred<Done>();
-  readonly #timer: NodeJS.Timeout;
+  readonly #answer = deferred<Answered>();
+  readonly #timer: NodeJS.Timeout | undefined;
   #isAnswered = false;
 
   /**
-   * @param deadlineInMs milliseconds until the answer is worthless
+   * @param deadlineInMs milliseconds until the answer is worthless; Infinity when it never is
    * @param onDeadline called when it passes unanswered; answers with `fail`
    */
   constructor(item: WorkItem, deadlineInMs: number, onDeadline: () => void) {
     this.item = item;
-    this.#timer = setTimeout(onDeadline, deadlineInMs);
+    if (deadlineInMs < Infinity) this.#timer = setTimeout(onDeadline, deadlineInMs);
   }
 
-  get promise(): Promise<Done> {
+  get promise(): Promise<Answered> {
     return this.#answer.promise;
   }
 
@@ -34,7 +30,7 @@ export class Submission {
   /** A worker's answer; false when another answer came first. */
   settle(answer: ItemAnswer, queueMs: number): boolean {
     if (!this.#close()) return false;
-    if (answer.ok) this.#answer.resolve({ outcome: answer.outcome, queueMs });
+    if (answer.ok) this.#answer.resolve({ outcome: answer.outcome, queueMs, cached: false });
     else if (answer.code === 'invalid_option')
       this.#answer.reject(new ServiceError(answer.code, answer.message));
     else this.#answer.reject(new ServiceError('internal', 'the model gave no answer for this image'));

@@ -31,6 +31,8 @@ export interface WorkerPoolOptions {
   readonly entry: URL;
   /** One for each worker. */
   readonly orders: readonly LoadOrder[];
+  /** How many are started at first; the others follow as soon as there is room for them. Left out: all. */
+  readonly atFirst?: { readonly workers: number; readonly roomForAll: Promise<unknown> } | undefined;
   readonly timings: WorkerTimings;
   readonly logger: EngineLogger;
   /** One worker more, for an image that is alone. */
@@ -72,6 +74,7 @@ export class WorkerPool {
   readonly #options: WorkerPoolOptions;
   readonly #slots: readonly Slot[];
   readonly #stopping = new AbortController();
+  readonly #stopped = deferred<undefined>();
   #lastFailure = '';
   #loops: readonly Promise<void>[] = [];
 
@@ -101,18 +104,21 @@ export class WorkerPool {
   }
 
   /**
-   * Resolves with each worker's warm-up once all are warm.
+   * Resolves with each worker's warm-up once all that are started at first are warm.
    * @throws WorkerRefused, or WorkerDied when a worker died several times in a row; the pool is stopped then
    */
   async start(): Promise<WarmUp[]> {
-    const started = this.#slots.map(() => deferred<WarmUp>());
-    this.#loops = this.#slots.map((slot, index) =>
-      this.#keepAlive(
+    const { atFirst } = this.#options;
+    const first = this.#slots.slice(0, atFirst?.workers);
+    const started = first.map(() => deferred<WarmUp>());
+    this.#loops = this.#slots.map(async (slot, index) => {
+      if (index >= first.length) await Promise.race([atFirst?.roomForAll, this.#stopped.promise]);
+      await this.#keepAlive(
         slot,
         (warmUp) => started[index]?.resolve(warmUp),
         (error) => started[index]?.reject(error),
-      ),
-    );
+      );
+    });
     try {
       return await Promise.all(started.map(({ promise }) => promise));
     } catch (error) {
@@ -156,6 +162,7 @@ export class WorkerPool {
   /** Stops all workers, whatever they do. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping.abort();
+    this.#stopped.resolve(undefined);
     await Promise.all(this.#slots.flatMap(({ worker }) => (worker === undefined ? [] : [worker.stop()])));
     await Promise.all(this.#loops);
   }

@@ -9,8 +9,13 @@ import { Value } from 'typebox/value';
 import { BundleError, type BundleManifest, parseJson, parseManifest } from './bundle-manifest.js';
 import type { Rows } from './vectors.js';
 
+export interface IdentifiedManifest extends BundleManifest {
+  /** SHA-256 of `bundle.json`: as that lists the hash of every other file, it stands for the bundle's whole content. */
+  readonly digest: string;
+}
+
 /** What others may know of a bundle: its manifest, and the words of its concept vocabulary. */
-export interface BundleFacts extends BundleManifest {
+export interface BundleFacts extends IdentifiedManifest {
   readonly conceptWords: readonly string[];
 }
 
@@ -26,8 +31,9 @@ export interface FileCheck {
  * Reads `bundle.json` alone.
  * @throws BundleError
  */
-export async function readManifestFile(folder: string): Promise<BundleManifest> {
-  return parseManifest(await readText(join(folder, 'bundle.json'), 'bundle.json'));
+export async function readManifestFile(folder: string): Promise<IdentifiedManifest> {
+  const text = await readText(join(folder, 'bundle.json'), 'bundle.json');
+  return { ...parseManifest(text), digest: createHash('sha256').update(text).digest('hex') };
 }
 
 /**
@@ -35,7 +41,7 @@ export async function readManifestFile(folder: string): Promise<BundleManifest> 
  * @param folder the bundle's folder
  * @throws BundleError
  */
-export async function readManifest(folder: string): Promise<BundleManifest> {
+export async function readManifest(folder: string): Promise<IdentifiedManifest> {
   const manifest = await readManifestFile(folder);
   for (const [name, { bytes }] of Object.entries(manifest.files)) {
     const found = await fileSize(folder, name);
@@ -96,7 +102,7 @@ export async function readBundleFile(
 }
 
 /** Adds to the manifest what the HTTP side shows of the bundle's files. */
-export async function readFacts(folder: string, manifest: BundleManifest): Promise<BundleFacts> {
+export async function readFacts(folder: string, manifest: IdentifiedManifest): Promise<BundleFacts> {
   return { ...manifest, conceptWords: await readConceptWords(folder, manifest) };
 }
 

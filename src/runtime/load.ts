@@ -1,5 +1,5 @@
 import { readBundleFile, readConceptWords, readManifest, readRows, readVocabulary } from './bundle.js';
-import type { BundleManifest } from './bundle-manifest.js';
+import { BundleError, type BundleManifest } from './bundle-manifest.js';
 import { type CaptionBatch, createCaptioning } from './captioning.js';
 import { createConceptSource } from './concepts.js';
 import { createCaptionWriting } from './decoding.js';
@@ -30,6 +30,12 @@ export interface LoadedPipeline {
 export async function loadPipeline(order: LoadOrder): Promise<LoadedPipeline> {
   const folder = order.bundlePath;
   const manifest = await readManifest(folder);
+  if (order.bundleDigest !== undefined && order.bundleDigest !== manifest.digest) {
+    // A process that is replaced must answer as those beside it do; a new bundle is loaded by all, on SIGHUP.
+    throw new BundleError(
+      'bundle.json has changed since it was read: SIGHUP makes the service load it again',
+    );
+  }
   const { dimensions, concepts, tokenizer, calibration } = manifest;
   const width = dimensions.embedding;
 

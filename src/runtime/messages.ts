@@ -126,6 +126,8 @@ export interface LoadOrder {
   readonly type: 'load';
   /** Folder of the bundle, absolute. */
   readonly bundlePath: string;
+  /** `digest` of the bundle that is expected there; left out, any is loaded. */
+  readonly bundleDigest?: string;
   /** Execution provider of ONNX Runtime: `cpu`, `cuda`, … */
   readonly provider: string;
   /** Refuse a software renderer that calls itself a GPU. */

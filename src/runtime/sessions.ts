@@ -68,7 +68,10 @@ export function choosePrecision(manifest: BundleManifest, provider: string): str
  * The manifest as if it had only the wanted precision; `auto` leaves the choice to the provider.
  * @throws BundleError when the bundle has it not
  */
-export function restrictPrecision(manifest: BundleManifest, wanted: string): BundleManifest {
+export function restrictPrecision<Manifest extends BundleManifest>(
+  manifest: Manifest,
+  wanted: string,
+): Manifest {
   if (wanted === 'auto') return manifest;
   const graphs = manifest.precisions[wanted];
   if (graphs === undefined) {

@@ -70,3 +70,4 @@ process.on('disconnect', () => process.exit());
 // A signal to the whole process group is the parent's to answer: it drains, then disconnects.
 process.on('SIGINT', () => undefined);
 process.on('SIGTERM', () => undefined);
+process.on('SIGHUP', () => undefined);

@@ -27,6 +27,7 @@ const settings: EngineSettings = {
   batchDelayMs: 0,
   maxQueueImages: 64,
   shutdownGraceMs: 30_000,
+  cacheSize: 0,
 };
 
 /** The embedded bundle with the last byte of one file changed. */

@@ -6,16 +6,19 @@ import type { TestContext } from 'node:test';
 import { Registry } from 'prom-client';
 import { ConceptCost } from '../../src/engine/concept-cost.js';
 import type { Engine, Priority, Reservation } from '../../src/engine/engine.js';
-import { startEngine } from '../../src/engine/start-engine.js';
+import { type BundleEngine, type SharedParts, startEngine } from '../../src/engine/start-engine.js';
+import { startSwappableEngine, type SwappableEngine } from '../../src/engine/swappable-engine.js';
 import type { EngineLogger } from '../../src/engine/worker-process.js';
 import type { CaptionItem, CaptionOptions, LoadOrder, ScoreItem } from '../../src/runtime/messages.js';
-import { exampleManifest } from '../runtime/example-bundle.js';
+import { exampleFacts } from '../runtime/example-bundle.js';
 import { fates, type StartFate } from './fates.js';
 
 export interface TestEngine {
-  readonly engine: Engine;
+  readonly engine: SwappableEngine;
   /** What the next start of a worker will do. */
   readonly setStart: (fate: StartFate) => void;
+  /** What the bundle that is loaded next will be called. */
+  readonly setBundle: (id: string) => void;
   /** Resolves when a line with this text is logged after the call. */
   readonly logged: (text: string) => Promise<void>;
   /** The value of a metric with these labels, `pcm_caption_` left out. */
@@ -33,6 +36,8 @@ export interface TestEngineOptions {
   readonly shutdownGraceMs?: number;
   readonly hangTimeoutMs?: number;
   readonly startTimeoutMs?: number;
+  readonly cacheSize?: number;
+  readonly workersInMemory?: number;
 }
 
 /** An engine over fake workers; drained when the test is over. */
@@ -60,25 +65,34 @@ export async function startTestEngine(t: TestContext, options: TestEngineOptions
     conceptCacheSize: 10,
     heartbeatMs: 20,
   };
-  const engine = await startEngine({
-    settings: {
-      maxBatchSize: options.maxBatchSize ?? 8,
-      batchDelayMs: options.batchDelayMs ?? 0,
-      maxQueueImages: options.maxQueueImages ?? 256,
-      shutdownGraceMs: options.shutdownGraceMs ?? 30_000,
-    },
-    bundle: { ...exampleManifest, conceptWords: ['dog'] },
-    provider: 'cpu',
-    precision: 'w8',
-    orders: Array.from({ length: options.workers ?? 1 }, () => order),
-    loneOrder: options.hasLoneWorker === true ? order : undefined,
-    workerEntry: new URL('fake-worker.js', import.meta.url),
-    timings: {
-      startTimeoutMs: options.startTimeoutMs ?? 30_000,
-      hangTimeoutMs: options.hangTimeoutMs ?? 30_000,
-      stopTimeoutMs: 1000,
-    },
-    conceptCost: new ConceptCost({ prompts: 2, cacheSize: 10 }),
+  let bundleId = 'example';
+  const start = (shared: SharedParts): Promise<BundleEngine> =>
+    startEngine({
+      settings: {
+        maxBatchSize: options.maxBatchSize ?? 8,
+        batchDelayMs: options.batchDelayMs ?? 0,
+        maxQueueImages: options.maxQueueImages ?? 256,
+        shutdownGraceMs: options.shutdownGraceMs ?? 30_000,
+      },
+      bundle: { ...exampleFacts, id: bundleId, digest: `digest of ${bundleId}` },
+      provider: 'cpu',
+      precision: 'w8',
+      orders: Array.from({ length: options.workers ?? 1 }, () => order),
+      loneOrder: options.hasLoneWorker === true ? order : undefined,
+      workersAtFirst: (options.workersInMemory ?? Infinity) - (shared.predecessor?.processes ?? 0),
+      workerEntry: new URL('fake-worker.js', import.meta.url),
+      timings: {
+        startTimeoutMs: options.startTimeoutMs ?? 30_000,
+        hangTimeoutMs: options.hangTimeoutMs ?? 30_000,
+        stopTimeoutMs: 1000,
+      },
+      conceptCost: new ConceptCost({ prompts: 2, cacheSize: 10 }),
+      logger,
+      shared,
+    });
+  const engine = await startSwappableEngine({
+    start,
+    cacheSize: options.cacheSize ?? 0,
     logger,
     registry,
   });
@@ -86,6 +100,9 @@ export async function startTestEngine(t: TestContext, options: TestEngineOptions
   return {
     engine,
     setStart,
+    setBundle(id) {
+      bundleId = id;
+    },
     async logged(text) {
       for await (const [line] of on(log, 'line')) if (String(line).includes(text)) return;
     },
@@ -151,7 +168,12 @@ export interface Told {
 
 /** Captions one image and reads what the fake worker tells. */
 export async function caption(engine: Engine, item: CaptionItem): Promise<Told> {
-  return told(reserve(engine).submit(item));
+  const places = reserve(engine);
+  try {
+    return await told(places.submit(item));
+  } finally {
+    places.release();
+  }
 }
 
 export async function told(submitted: ReturnType<Reservation['submit']>): Promise<Told> {

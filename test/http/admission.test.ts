@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import type { IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { quarters } from '../images/drawn.js';
@@ -69,6 +71,23 @@ test('each request holds one place until it is answered', async (t) => {
     [200, 200],
   );
   await engine.idle();
+});
+
+test('an upload that lasts while the bundle is exchanged is made for, and answered by, the one before', async (t) => {
+  const { url, engine } = await startService(t);
+  const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
+  await engine.reserved(1);
+  engine.swap({ id: 'next', image: { width: 8, height: 8, resize: 'stretch', kernel: 'cubic' } });
+  upload.end(photo);
+  const response = await new Promise<IncomingMessage>((resolve) => upload.once('response', resolve));
+  assert.match(await text(response), /"model":\{"id":"example"/);
+  assert.equal(engine.items[0]?.pixels.length, 16 * 16 * 3);
+
+  assert.match(await (await post(url)).text(), /"model":\{"id":"next"/);
+  assert.equal(engine.items[1]?.pixels.length, 8 * 8 * 3);
+  for (const path of ['models', 'concepts']) {
+    assert.match(await (await fetch(`${url}/v1/${path}`)).text(), /"id":"next"/);
+  }
 });
 
 test('a refused image gives its place back', async (t) => {

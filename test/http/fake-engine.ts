@@ -1,5 +1,12 @@
 import { setMaxListeners } from 'node:events';
-import type { Engine, Readiness, Reservation, ReserveOptions } from '../../src/engine/engine.js';
+import type {
+  Answered,
+  Engine,
+  Readiness,
+  Reservation,
+  ReserveOptions,
+  ServedModel,
+} from '../../src/engine/engine.js';
 import { ServiceError } from '../../src/problem.js';
 import type {
   CaptionItem,
@@ -8,7 +15,7 @@ import type {
   ScoreOutcome,
   WorkItem,
 } from '../../src/runtime/messages.js';
-import { exampleManifest } from '../runtime/example-bundle.js';
+import { exampleFacts } from '../runtime/example-bundle.js';
 
 /** An engine without a model: it names the average colour of the pixels it is given. */
 export interface FakeEngine extends Engine {
@@ -31,6 +38,8 @@ export interface FakeEngine extends Engine {
   submitted(count: number): Promise<void>;
   /** Resolves when so many reservations were made. */
   reserved(count: number): Promise<void>;
+  /** Serves another bundle from now on; what was reserved before is answered by the one before. */
+  swap(changes: Partial<ServedModel['bundle']>): void;
   /** Makes the next submission fail. */
   failWith(error: Error): void;
   /** Resolves when no place is taken. */
@@ -64,17 +73,32 @@ export function createFakeEngine(): FakeEngine {
     };
   }
 
-  return {
+  let model: ServedModel = {
     bundle: {
-      ...exampleManifest,
+      ...exampleFacts,
       image: { width: 16, height: 16, resize: 'stretch', kernel: 'cubic' },
-      decoding: { ...exampleManifest.decoding, maxLength: 20 },
-      conceptWords: ['dog', 'cat', 'tree'],
+      decoding: { ...exampleFacts.decoding, maxLength: 20 },
     },
     provider: 'cpu',
     devices: [],
     placement: { encoder: 'cpu', mixup: 'cpu', decoder: 'cpu', textEncoder: 'cpu' },
     precision: 'w8',
+    servingSince: Date.now(),
+  };
+  return {
+    get bundle() {
+      return model.bundle;
+    },
+    get servingSince() {
+      return model.servingSince;
+    },
+    provider: model.provider,
+    devices: model.devices,
+    placement: model.placement,
+    precision: model.precision,
+    swap(changes) {
+      model = { ...model, bundle: { ...model.bundle, ...changes }, servingSince: Date.now() };
+    },
     readiness: { ready: true },
     capacity: 64,
     get taken() {
@@ -109,7 +133,7 @@ export function createFakeEngine(): FakeEngine {
       async function work<Item extends WorkItem, Outcome>(
         item: Item,
         outcome: (item: Item) => Outcome,
-      ): Promise<{ outcome: Outcome; queueMs: number }> {
+      ): Promise<Answered<Outcome>> {
         const place = items.push(item);
         waiting++;
         changed();
@@ -119,9 +143,10 @@ export function createFakeEngine(): FakeEngine {
         const error = failure;
         failure = undefined;
         if (error !== undefined) throw error;
-        return { outcome: outcome(item), queueMs: 1.25 };
+        return { outcome: outcome(item), queueMs: 1.25, cached: false };
       }
       return {
+        model,
         submit: (item) => work(item, outcomeOf),
         score: (item) => work(item, scoresOf),
         release() {

@@ -30,6 +30,17 @@ describe('a bundle', () => {
     assert.deepEqual([...rows.data.subarray(0, 4)], [1, 0, 0, 1]);
   });
 
+  it('is the same bundle exactly when its manifest is, byte by byte', async () => {
+    const digestOf = async (folder: string) => (await readManifest(folder)).digest;
+    const digest = await digestOf(await writeExampleBundle());
+    assert.match(digest, /^[0-9a-f]{64}$/);
+    assert.equal(await digestOf(await writeExampleBundle()), digest);
+    assert.notEqual(
+      await digestOf(await writeExampleBundle((manifest) => ({ ...manifest, id: 'other' }))),
+      digest,
+    );
+  });
+
   it('is refused by the name of a file of which one byte was changed', async () => {
     const folder = await writeExampleBundle();
     const manifest = await readManifest(folder);

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { BundleFacts } from '../../src/runtime/bundle.js';
 import type { BundleManifest } from '../../src/runtime/bundle-manifest.js';
 
 /** A bundle of 2 × 2 patches, embeddings of length 2 and the words a, dog, dogs and UNK. */
@@ -52,6 +53,13 @@ export const exampleManifest: BundleManifest = {
   },
   quality: { cider: 0.5 },
   files: {},
+};
+
+/** The same as the engine knows it. */
+export const exampleFacts: BundleFacts = {
+  ...exampleManifest,
+  digest: 'digest of the example',
+  conceptWords: ['dog', 'cat', 'tree'],
 };
 
 const exampleFiles: Readonly<Record<string, Uint8Array | string>> = {

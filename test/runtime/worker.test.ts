@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { readManifest } from '../../src/runtime/bundle.js';
 import type { BundleManifest } from '../../src/runtime/bundle-manifest.js';
 import {
   isMessageFromWorker,
@@ -112,6 +113,19 @@ describe('an inference process', () => {
     const answer = await worker.next('ready', 'refused');
     assert.deepEqual(answer, { type: 'refused', message: `${name} differs from its SHA-256 in bundle.json` });
     await once(worker.child, 'exit');
+  });
+
+  it('refuses another bundle than the one the service has read', async () => {
+    const { digest } = await readManifest(defaultBundle);
+    const order = loadOrder(choosePrecision(manifest, 'cpu'));
+    const fitting = start();
+    fitting.send({ ...order, bundleDigest: digest });
+    assert.equal((await fitting.next('ready', 'refused')).type, 'ready');
+    const other = start();
+    other.send({ ...order, bundleDigest: digest.replace(/^./, 'x') });
+    const answer = await other.next('ready', 'refused');
+    assert.ok(answer.type === 'refused');
+    assert.match(answer.message, /bundle\.json has changed .* SIGHUP/);
   });
 
   it('refuses a provider that is not there', async () => {

@@ -18,9 +18,9 @@ export async function captionImage(
   admission: Admitted,
 ): Promise<CaptionResult> {
   const { reservation, startedAt } = admission;
-  const { bundle } = way.engine;
+  const { bundle } = reservation.model;
   const { pixels, image, decodeMs } = await readPixels(way, source, bundle.image, admission);
-  const { outcome, queueMs } = await reservation.submit({ kind: 'caption', pixels, options });
+  const { outcome, queueMs, cached } = await reservation.submit({ kind: 'caption', pixels, options });
   const { concepts, gridSize, timing } = outcome;
   const captions = outcome.candidates.map(({ text, ...scores }) => ({ text, ...rounded(scores) }));
   const { text, ...scores } = best(captions);
@@ -38,7 +38,7 @@ export async function captionImage(
     model: { id: bundle.id, version: bundle.version },
     timing: {
       ...milliseconds({ queueMs, decodeMs, ...timing, totalMs: performance.now() - startedAt }),
-      cached: false,
+      cached,
     },
   };
 }

@@ -45,8 +45,9 @@ export function captionBatchRoutes(
       return whileWanted(admission, reply, async () => {
         const limits = { maxBytes: maxBodyBytes, maxImages: maxBatchImages };
         const submission = await readBatch(request, limits);
-        const asked = readCaptionOptions(submission, way.engine.bundle.decoding.maxLength);
         admission.admitEach(submission.images.length);
+        const { bundle } = admission.reservation.model;
+        const asked = readCaptionOptions(submission, bundle.decoding.maxLength);
         const entries = captionBatch(way, submission.images, asked, {
           admission,
           requestId: request.id,

@@ -42,7 +42,7 @@ export function captionRoutes(app: FastifyInstance, options: CaptionRouteOptions
       return whileWanted(admission, reply, async () => {
         const submission = await readSubmission(request, { maxBytes: maxBodyBytes, maxImages: 1 });
         const image = onlyImage(submission);
-        const asked = readCaptionOptions(submission, engine.bundle.decoding.maxLength);
+        const asked = readCaptionOptions(submission, admission.reservation.model.bundle.decoding.maxLength);
         return captionImage(way, image, asked, admission);
       });
     },

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
-import type { Engine } from '../../engine/engine.js';
+import type { Engine, ServedModel } from '../../engine/engine.js';
 import { type Model, modelExamples, ModelListSchema } from '../schemas/models.js';
 import { accessProblems, problemResponses } from '../schemas/problem.js';
 
@@ -9,8 +9,6 @@ export interface ModelRouteOptions {
 }
 
 export function modelRoutes(app: FastifyInstance, { engine }: ModelRouteOptions, done: () => void): void {
-  const created = Math.floor(Date.now() / 1000);
-
   app.get('/v1/models', {
     schema: {
       operationId: 'listModels',
@@ -24,17 +22,17 @@ export function modelRoutes(app: FastifyInstance, { engine }: ModelRouteOptions,
         ...problemResponses(...accessProblems),
       },
     },
-    handler: (): Static<typeof ModelListSchema> => ({ object: 'list', data: [modelOf(engine, created)] }),
+    handler: (): Static<typeof ModelListSchema> => ({ object: 'list', data: [modelOf(engine)] }),
   });
   done();
 }
 
-function modelOf({ bundle, provider, devices, placement, precision }: Engine, created: number): Model {
+function modelOf({ bundle, provider, devices, placement, precision, servingSince }: ServedModel): Model {
   const { width, height, resize } = bundle.image;
   return {
     id: bundle.id,
     object: 'model',
-    created,
+    created: Math.floor(servingSince / 1000),
     owned_by: 'pcm-caption',
     version: bundle.version,
     description: bundle.description,

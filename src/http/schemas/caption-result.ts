@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox';
-import { decodedImage, milliseconds, servedModel } from './result-parts.js';
+import { cached, decodedImage, milliseconds, queueMs, servedModel } from './result-parts.js';
 
 const strict = { additionalProperties: false };
 
@@ -59,14 +59,14 @@ export const CaptionResultSchema = Type.Object(
     model: servedModel,
     timing: Type.Object(
       {
-        queueMs: milliseconds('Waiting for the model.'),
+        queueMs,
         decodeMs: milliseconds('Waiting for a decoder, and decoding.'),
         encodeMs: milliseconds('Image encoder, for the whole batch.'),
         mixupMs: milliseconds('Concept detection and fusion, for the whole batch.'),
         captionMs: milliseconds('Beam search, for the whole batch.'),
         scoreMs: milliseconds('Scores of the candidates, for the whole batch.'),
         totalMs: milliseconds('From the request’s headers to the answer.'),
-        cached: Type.Boolean({ description: 'Whether the answer came from the cache.' }),
+        cached,
       },
       strict,
     ),

@@ -6,7 +6,7 @@ const ModelSchema = Type.Object(
   {
     id: Type.String(),
     object: Type.Literal('model'),
-    created: Type.Integer({ description: 'When this process began to serve it, in Unix seconds.' }),
+    created: Type.Integer({ description: 'When this service began to serve it, in Unix seconds.' }),
     owned_by: Type.String(),
     version: Type.String(),
     description: Type.String(),

@@ -17,3 +17,10 @@ export const decodedImage = Type.Object(
 );
 
 export const servedModel = Type.Object({ id: Type.String(), version: Type.String() }, strict);
+
+/** Parts of `timing`. */
+export const queueMs = milliseconds('Waiting for the model, or for the answer to an identical request.');
+export const cached = Type.Boolean({
+  description:
+    'Whether the answer was made for an identical request, kept or still on its way; the stages of the model took no time then.',
+});

@@ -10,7 +10,7 @@ import {
   rawImages,
   url,
 } from './image.js';
-import { decodedImage, milliseconds, servedModel } from './result-parts.js';
+import { cached, decodedImage, milliseconds, queueMs, servedModel } from './result-parts.js';
 
 const strict = { additionalProperties: false };
 
@@ -79,11 +79,12 @@ export const ScoreResultSchema = Type.Object(
     model: servedModel,
     timing: Type.Object(
       {
-        queueMs: milliseconds('Waiting for the model.'),
+        queueMs,
         decodeMs: milliseconds('Waiting for a decoder, and decoding.'),
         encodeMs: milliseconds('Image encoder, for the whole batch.'),
         scoreMs: milliseconds('Text encoder and scores, for the whole batch.'),
         totalMs: milliseconds('From the request’s headers to the answer.'),
+        cached,
       },
       strict,
     ),
@@ -103,7 +104,7 @@ export const scoreExamples = {
       ],
       image: { width: 1024, height: 768, format: 'jpeg' },
       model: { id: 'pcm-net-lite2', version: '0.1.0' },
-      timing: { queueMs: 0.3, decodeMs: 6.1, encodeMs: 20.9, scoreMs: 4.2, totalMs: 32.8 },
+      timing: { queueMs: 0.3, decodeMs: 6.1, encodeMs: 20.9, scoreMs: 4.2, totalMs: 32.8, cached: false },
     },
   },
 };

@@ -16,9 +16,9 @@ export async function scoreImage(
   admission: Admitted,
 ): Promise<ScoreResult> {
   const { reservation, startedAt } = admission;
-  const { bundle } = way.engine;
+  const { bundle } = reservation.model;
   const { pixels, image, decodeMs } = await readPixels(way, source, bundle.image, admission);
-  const { outcome, queueMs } = await reservation.score({ kind: 'score', pixels, texts });
+  const { outcome, queueMs, cached } = await reservation.score({ kind: 'score', pixels, texts });
   return {
     scores: outcome.scores.map(({ cosine, clipScore, matchProbability, isCut }, index) => ({
       text: texts[index] ?? '',
@@ -35,6 +35,7 @@ export async function scoreImage(
       encodeMs: round(outcome.timing.encodeMs, 2),
       scoreMs: round(outcome.timing.scoreMs, 2),
       totalMs: round(performance.now() - startedAt, 2),
+      cached,
     },
   };
 }
