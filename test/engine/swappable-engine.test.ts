@@ -49,7 +49,10 @@ describe('loading the bundle again', () => {
   });
 
   it('starts beside the old processes only as many as there is memory for, and the others after them', async (t) => {
-    const { engine, setBundle, metric, logged } = await startTestEngine(t, { workers: 3, workersInMemory: 5 });
+    const { engine, setBundle, metric, logged } = await startTestEngine(t, {
+      workers: 3,
+      workersInMemory: 5,
+    });
     const { pid } = await caption(engine, image(0));
     const held = caption(engine, image(1, 'hold'));
     setBundle('second');
