@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from textblob.en import lexicon
 from textblob.en.inflect import singularize
 from torch import Tensor
 
+from .data import Photo
 from .dual_encoder import DualEncoder, SentenceEncoder
 from .text import words_of
 
@@ -73,6 +75,12 @@ def concept_words(captions: Iterable[str], min_captions: int, max_words: int) ->
     counts = Counter(noun for caption in captions for noun in nouns_of(caption))
     kept = [noun for noun, count in counts.items() if count >= min_captions]
     return sorted(kept, key=lambda noun: (-counts[noun], noun))[:max_words]
+
+
+def named_share(concepts: Sequence[Sequence[int]], words: Sequence[str], photos: Sequence[Photo]) -> float:
+    """Share of each photo's concepts, rows of `words`, that one of its captions names; the mean over the photos."""
+    named = [set().union(*(nouns_of(caption) for caption in photo.captions)) for photo in photos]
+    return float(np.mean([[words[i] in said for i in row] for row, said in zip(concepts, named, strict=True)]))
 
 
 def embed_concepts(words: Sequence[str], prompts: Sequence[str], sentences: SentenceEncoder, encoder: DualEncoder) -> Tensor:

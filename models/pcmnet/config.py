@@ -127,7 +127,8 @@ class SelfCriticalConfig:
     batch_size: int = 32
     samples: int = 5
     """Captions drawn of each photo; each is compared with the others."""
-    steps: int = 1200
+    steps: int = 0
+    """0 leaves the stage out."""
     learning_rate: float = 5e-5
     warmup_steps: int = 30
     cross_entropy: float = 0.1

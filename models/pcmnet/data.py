@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,17 @@ def open_pixels(path: Path, photos: Sequence[Photo], images: Path, side: int) ->
     if pixels.shape != shape:
         raise ValueError(f"{path} holds {pixels.shape}, but these photos need {shape}; remove it to write it anew")
     return pixels
+
+
+def caption_shares(photos: Sequence[Photo], words: Sequence[str], words_in: Callable[[str], set[str]]) -> NDArray[np.float32]:
+    """The share of each photo's captions in which `words_in` finds each word  # [P, W]"""
+    column = {word: i for i, word in enumerate(words)}
+    shares = np.zeros((len(photos), len(words)), np.float32)
+    for row, photo in enumerate(photos):
+        for caption in photo.captions:
+            for word in words_in(caption) & column.keys():
+                shares[row, column[word]] += 1 / len(photo.captions)
+    return shares
 
 
 def batches(rows: Sequence[int], size: int) -> list[list[int]]:

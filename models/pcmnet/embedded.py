@@ -36,7 +36,7 @@ from .calibration import (
     probabilities,
     reliability,
 )
-from .concepts import nouns_of
+from .concepts import named_share
 from .data import Photo
 from .decoding_choice import decoding_of, try_decodings
 from .export import graphs_of
@@ -169,10 +169,11 @@ def calibrate(answering: Answering, answers: Answers, photos: Sequence[Photo], s
 
 def concept_precision(answers: Answers, words: Sequence[str], photos: Sequence[Photo], top: int = 5) -> dict[str, float]:
     """Share of the first `top` concepts that a reference names, and the same of the most frequent nouns for every photo."""
-    named = [set().union(*(nouns_of(caption) for caption in photo.captions)) for photo in photos]
-    ours = [np.mean([words[i] in said for i in a.concepts[:top]]) for a, said in zip(answers.answers, named, strict=True)]
-    constant = [np.mean([word in said for word in words[:top]]) for said in named]
-    return {"precision": float(np.mean(ours)), "constant": float(np.mean(constant))}
+    ours = [answer.concepts[:top] for answer in answers.answers]
+    return {
+        "precision": named_share(ours, words, photos),
+        "constant": named_share([range(top)] * len(photos), words, photos),
+    }
 
 
 def retrieval_of(answering: Answering, answers: Answers, photos: Sequence[Photo]) -> dict[str, float]:

@@ -86,7 +86,9 @@ def fit_captioner(work: Workspace) -> dict[str, float]:
 
 
 def reward_captioner(work: Workspace) -> dict[str, float]:
-    """Trains PCM-Net on the reward of its own captions → captioner-rewarded.pt, CIDEr on `dev`"""
+    """Trains PCM-Net on the reward of its own captions → captioner-rewarded.pt, CIDEr on `dev`, if the configuration has steps"""
+    if work.config.self_critical.steps == 0:
+        return {}
     model = work.captioner(rewarded=False)
     _, concepts = work.concepts
     views = work.views()

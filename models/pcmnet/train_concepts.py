@@ -4,34 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .concepts import nouns_of
+from .concepts import named_share, nouns_of
 from .config import Config
-from .data import Photo, batches
+from .data import Photo, batches, caption_shares
 from .model import ConceptMap
 from .training import Log, cosine, epoch_order, seed_step
 
 
-def noun_shares(photos: Sequence[Photo], words: Sequence[str]) -> Tensor:
-    """The share of each photo's captions that name each word  # [P, C]"""
-    column = {word: i for i, word in enumerate(words)}
-    out = torch.zeros(len(photos), len(words))
-    for row, photo in enumerate(photos):
-        for caption in photo.captions:
-            for noun in nouns_of(caption) & column.keys():
-                out[row, column[noun]] += 1 / len(photo.captions)
-    return out
-
-
 def precision(images: Tensor, concepts: Tensor, words: Sequence[str], photos: Sequence[Photo], top: int = 5) -> float:
     """Share of the `top` concepts nearest to each photo that one of its captions names. Unit vectors [P, E], [C, E]."""
-    nearest = (images @ concepts.T).topk(top, dim=-1).indices.tolist()
-    named = [set().union(*(nouns_of(caption) for caption in photo.captions)) for photo in photos]
-    return float(np.mean([[words[i] in said for i in row] for row, said in zip(nearest, named, strict=True)]))
+    return named_share((images @ concepts.T).topk(top, dim=-1).indices.tolist(), words, photos)
 
 
 def train_concept_map(
@@ -49,7 +35,7 @@ def train_concept_map(
     `images` unit vectors [P, E] of photos, `embeddings` [C, E] of words. About a minute, so it has no checkpoint.
     """
     settings = config.concepts
-    shares = noun_shares(photos, words)
+    shares = torch.from_numpy(caption_shares(photos, words, nouns_of))
     used = shares.sum(1) > 0
     images, shares = images[used], shares[used]
     target = shares / shares.sum(1, keepdim=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .config import Config, HeadConfig, TowerConfig
-from .data import Photo, batches, of_split
+from .data import Photo, batches, caption_shares, of_split
 from .dual_encoder import DualEncoder
 from .retrieval import recalls
 from .text import words_of
@@ -96,17 +96,9 @@ def train_head(
 
 def word_targets(photos: Sequence[Photo], min_captions: int = 20) -> tuple[list[str], Tensor]:
     """Words of at least so many captions, and the share of each photo's captions that use them  # [P, W]"""
-    sets = [[set(words_of(caption)) for caption in photo.captions] for photo in photos]
-    counts = Counter(word for photo in sets for words in photo for word in words)
+    counts = Counter(word for photo in photos for caption in photo.captions for word in set(words_of(caption)))
     words = sorted(word for word, count in counts.items() if count >= min_captions)
-    column = {word: i for i, word in enumerate(words)}
-    out = torch.zeros(len(photos), len(words))
-    for row, photo in enumerate(sets):
-        for caption in photo:
-            for word in caption:
-                if word in column:
-                    out[row, column[word]] += 1 / len(photo)
-    return words, out
+    return words, torch.from_numpy(caption_shares(photos, words, lambda caption: set(words_of(caption))))
 
 
 def random_crops(pixels: Tensor, side: int, min_area: float, rng: np.random.Generator) -> Tensor:

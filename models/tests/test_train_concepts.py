@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from pcmnet.concepts import nouns_of
 from pcmnet.config import Config
-from pcmnet.data import Photo
+from pcmnet.data import Photo, caption_shares
 from pcmnet.model import ConceptMap
-from pcmnet.train_concepts import noun_shares, precision, train_concept_map
+from pcmnet.train_concepts import precision, train_concept_map
 from pcmnet.training import Log
 
 WORDS = ["dog", "cat", "horse", "ball", "boat", "tree", "car", "bird"]
@@ -22,7 +23,7 @@ def photos_of(count: int) -> list[Photo]:
 
 
 def test_shares_count_captions_that_name_a_word():
-    assert noun_shares(photos_of(1), WORDS)[0].tolist() == [1, 0.5, 0, 0, 0, 0, 0, 0]
+    assert caption_shares(photos_of(1), WORDS, nouns_of)[0].tolist() == [1, 0.5, 0, 0, 0, 0, 0, 0]
 
 
 def test_the_map_raises_the_precision(tmp_path: Path):
@@ -30,7 +31,9 @@ def test_the_map_raises_the_precision(tmp_path: Path):
     texts = F.normalize(torch.randn(8, 16), dim=-1)
     turned = torch.linalg.qr(torch.randn(16, 16)).Q
     photos = photos_of(256)
-    images = F.normalize(noun_shares(photos, WORDS) @ texts @ turned + 0.02 * torch.randn(256, 16), dim=-1)
+    images = F.normalize(
+        torch.from_numpy(caption_shares(photos, WORDS, nouns_of)) @ texts @ turned + 0.02 * torch.randn(256, 16), dim=-1
+    )
     config = Config()
     config.concepts.batch_size = 32
     before = precision(images, texts, WORDS, photos, top=2)

@@ -40,10 +40,9 @@ const batchesUnderWay = 2;
 async function startLocalModel(config: Config): Promise<LocalModel> {
   const logger = pino({ level: config.logLevel }, pino.destination(process.stderr.fd));
   const engine = await createEngine(config, logger, new Registry());
-  const { maxPixels, maxBodyBytes, maxBatchSize, maxQueueImages, devices } = config;
+  const { maxPixels, maxBodyBytes, maxBatchSize, maxQueueImages } = config;
   const way = { engine, decoder: createDecoder(config.decoders), maxPixels, maxBodyBytes };
-  const processes = config.workers === 'auto' ? Math.max(1, devices.length) : config.workers;
-  const concurrency = Math.min(batchesUnderWay * maxBatchSize * processes, maxQueueImages);
+  const concurrency = Math.min(batchesUnderWay * maxBatchSize * engine.processes, maxQueueImages);
 
   async function answer<T>({ name, problem }: Input, ask: Ask<T>, signal: AbortSignal): Promise<Answer<T>> {
     const startedAt = performance.now();

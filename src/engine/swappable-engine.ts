@@ -8,6 +8,8 @@ import type { BundleEngine, SharedParts } from './start-engine.js';
 import type { EngineLogger } from './worker-process.js';
 
 export interface SwappableEngine extends Engine {
+  /** Inference processes of the bundle that serves. */
+  readonly processes: number;
   /**
    * Loads the bundle again and lets it take over once it is warm; what the old one has admitted, it finishes. A bundle
    * that does not load changes nothing. One load at a time: what is asked for meanwhile is done afterwards, once.
@@ -132,6 +134,9 @@ export async function startSwappableEngine(parts: SwappableEngineParts): Promise
     },
     get readiness() {
       return current().readiness;
+    },
+    get processes() {
+      return current().processes;
     },
     reserve(images, options) {
       const places = current().reserve(images, options);

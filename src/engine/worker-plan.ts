@@ -5,7 +5,6 @@ import { usableMemory } from './memory-limit.js';
 export interface WorkerPlan {
   readonly device: number;
   readonly threads: number;
-  readonly spinning: boolean;
 }
 
 export interface WorkerPlanSettings {
@@ -34,7 +33,7 @@ export function planWorkers(settings: WorkerPlanSettings, cores: number): Worker
   const count = workers === 'auto' ? automatic : workers;
   const devices = settings.devices.length === 0 ? [0] : settings.devices.map(Number);
   const places = provider === 'cpu' ? Array.from({ length: count }, () => 0) : devices;
-  return places.map((device, index) => plan(device, share(total, places.length, index)));
+  return places.map((device, index) => ({ device, threads: share(total, places.length, index) }));
 }
 
 /**
@@ -45,12 +44,7 @@ export function planLoneWorker(settings: WorkerPlanSettings, cores: number): Wor
   const { length } = planWorkers(settings, cores);
   const isWanted = settings.provider === 'cpu' && settings.workers === 'auto' && length > 1;
   if (!isWanted || length >= settings.workersInMemory) return undefined;
-  return plan(0, settings.threads === 'auto' ? cores : settings.threads);
-}
-
-/** Images are decoded on the same cores, and a thread that spins takes one from them and from other processes. */
-function plan(device: number, threads: number): WorkerPlan {
-  return { device, threads, spinning: false };
+  return { device: 0, threads: settings.threads === 'auto' ? cores : settings.threads };
 }
 
 /** What each of some processes gets: the first ones get what does not divide evenly. */

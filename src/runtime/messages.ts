@@ -138,8 +138,6 @@ export interface LoadOrder {
   readonly device: number;
   /** Intra-op threads of each session. */
   readonly threads: number;
-  /** Whether idle threads may spin; off when processes share cores. */
-  readonly spinning: boolean;
   /** Images of the largest batch, which the warm-up runs. */
   readonly maxBatch: number;
   /** Concept words of clients whose embeddings are kept. */

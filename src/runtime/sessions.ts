@@ -124,14 +124,14 @@ async function createSession(model: Buffer, file: string, order: LoadOrder): Pro
   });
 }
 
-function sessionOptions(order: LoadOrder): InferenceSession.SessionOptions {
+export function sessionOptions(order: LoadOrder): InferenceSession.SessionOptions {
   return {
     executionProviders: executionProviders(order.provider, order.device),
     graphOptimizationLevel: 'all',
     intraOpNumThreads: order.threads,
     interOpNumThreads: 1,
-    // A spinning thread takes a core from a process that has work.
-    extra: { session: { intra_op: { allow_spinning: order.spinning ? '1' : '0' } } },
+    // Images are decoded on the same cores, and a thread that spins takes one from them and from other processes.
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
   };
 }
 

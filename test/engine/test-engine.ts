@@ -60,7 +60,6 @@ export async function startTestEngine(t: TestContext, options: TestEngineOptions
     gpuOnly: false,
     device: 0,
     threads: 1,
-    spinning: false,
     maxBatch: 8,
     conceptCacheSize: 10,
     heartbeatMs: 20,

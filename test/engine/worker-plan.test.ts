@@ -43,12 +43,8 @@ describe('the plan of workers', () => {
     assert.equal(planWorkers({ ...auto, provider: 'cuda' }, 8).length, 1);
   });
 
-  it('lets no thread spin', () => {
-    assert.ok(planWorkers(auto, 4).every(({ spinning }) => !spinning));
-  });
-
   it('adds one with all cores for images that come alone, where it is of use and memory has room', () => {
-    assert.deepEqual(planLoneWorker(auto, 4), { device: 0, threads: 4, spinning: false });
+    assert.deepEqual(planLoneWorker(auto, 4), { device: 0, threads: 4 });
     assert.equal(planLoneWorker(auto, 1), undefined);
     assert.equal(planLoneWorker({ ...auto, workersInMemory: 4 }, 4), undefined);
     assert.equal(planLoneWorker({ ...auto, workers: 2 }, 4), undefined);

@@ -15,7 +15,6 @@ export function loadOrder(precision: string): LoadOrder {
     precision,
     device: 0,
     threads: 2,
-    spinning: false,
     maxBatch: 2,
     conceptCacheSize: 100,
     heartbeatMs: 50,

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, test } from 'node:test';
 import { BundleError, type BundleManifest } from '../../src/runtime/bundle-manifest.js';
-import { choosePrecision, restrictPrecision } from '../../src/runtime/sessions.js';
+import { choosePrecision, restrictPrecision, sessionOptions } from '../../src/runtime/sessions.js';
+import { loadOrder } from './default-bundle.js';
 import { exampleManifest } from './example-bundle.js';
 
 function manifestWith(...precisions: readonly string[]): BundleManifest {
@@ -31,4 +32,9 @@ describe('the precision', () => {
     assert.throws(() => restrictPrecision(manifest, 'fp32'), /has no precision fp32; it has int8, w8/);
     assert.throws(() => choosePrecision(restrictPrecision(manifest, 'int8'), 'cuda'), BundleError);
   });
+});
+
+test('no thread of a session spins', () => {
+  const { extra } = sessionOptions(loadOrder('w8'));
+  assert.deepEqual(extra, { session: { intra_op: { allow_spinning: '0' } } });
 });

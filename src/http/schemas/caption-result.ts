@@ -1,5 +1,14 @@
 import { type Static, Type } from 'typebox';
-import { cached, decodedImage, milliseconds, queueMs, servedModel } from './result-parts.js';
+import {
+  cached,
+  decodedImage,
+  decodeMs,
+  encodeMs,
+  milliseconds,
+  queueMs,
+  servedModel,
+  totalMs,
+} from './result-parts.js';
 
 const strict = { additionalProperties: false };
 
@@ -60,12 +69,12 @@ export const CaptionResultSchema = Type.Object(
     timing: Type.Object(
       {
         queueMs,
-        decodeMs: milliseconds('Waiting for a decoder, and decoding.'),
-        encodeMs: milliseconds('Image encoder, for the whole batch.'),
+        decodeMs,
+        encodeMs,
         mixupMs: milliseconds('Concept detection and fusion, for the whole batch.'),
         captionMs: milliseconds('Beam search, for the whole batch.'),
         scoreMs: milliseconds('Scores of the candidates, for the whole batch.'),
-        totalMs: milliseconds('From the request’s headers to the answer.'),
+        totalMs,
         cached,
       },
       strict,

@@ -20,6 +20,9 @@ export const servedModel = Type.Object({ id: Type.String(), version: Type.String
 
 /** Parts of `timing`. */
 export const queueMs = milliseconds('Waiting for the model, or for the answer to an identical request.');
+export const decodeMs = milliseconds('Waiting for a decoder, and decoding.');
+export const encodeMs = milliseconds('Image encoder, for the whole batch.');
+export const totalMs = milliseconds('From the request’s headers to the answer.');
 export const cached = Type.Boolean({
   description:
     'Whether the answer was made for an identical request, kept or still on its way; the stages of the model took no time then.',

@@ -10,7 +10,16 @@ import {
   rawImages,
   url,
 } from './image.js';
-import { cached, decodedImage, milliseconds, queueMs, servedModel } from './result-parts.js';
+import {
+  cached,
+  decodedImage,
+  decodeMs,
+  encodeMs,
+  milliseconds,
+  queueMs,
+  servedModel,
+  totalMs,
+} from './result-parts.js';
 
 const strict = { additionalProperties: false };
 
@@ -80,10 +89,10 @@ export const ScoreResultSchema = Type.Object(
     timing: Type.Object(
       {
         queueMs,
-        decodeMs: milliseconds('Waiting for a decoder, and decoding.'),
-        encodeMs: milliseconds('Image encoder, for the whole batch.'),
+        decodeMs,
+        encodeMs,
         scoreMs: milliseconds('Text encoder and scores, for the whole batch.'),
-        totalMs: milliseconds('From the request’s headers to the answer.'),
+        totalMs,
         cached,
       },
       strict,
