@@ -118,6 +118,7 @@ class CaptionerConfig:
     clip_weight_alpha: float = 0.0
     """Weight of a pair is clamp(alpha · cos⁺, 0, 1); 0 turns it off."""
     bf16: bool = True
+    """Where the processor has it; elsewhere training is in fp32."""
 
 
 @dataclass
@@ -133,9 +134,11 @@ class SelfCriticalConfig:
     warmup_steps: int = 30
     cross_entropy: float = 0.1
     """Weight of cross-entropy on people's captions beside the reward."""
+    captions_per_photo: int = 1
+    """People's captions of each photo in the cross-entropy."""
     average_decay: float = 0.99
     """Of the running average of the weights, a step."""
-    evaluate_every: int = 150
+    evaluate_every: int = 125
 
 
 @dataclass

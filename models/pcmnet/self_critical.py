@@ -22,7 +22,7 @@ from .loss import caption_loss
 from .model import Memory, PCMNet, additive
 from .text import END, IGNORED, UNKNOWN, Vocabulary, words_of
 from .train_captioner import Captions, View, clip_gradients, mixed_views, new_optimizer
-from .training import Checkpoint, Log, cosine, epoch_order, seed_step
+from .training import Checkpoint, Log, bf16_autocast, cosine, epoch_order, seed_step
 
 _EOS = "<eos>"
 
@@ -155,7 +155,7 @@ def train_self_critical(
             group["lr"] = settings.learning_rate * cosine(step, settings.steps, settings.warmup_steps)
         features = mixed_views(views, rows[indices], rng)
         owners = np.repeat(indices, settings.samples)
-        with torch.autocast("cpu", torch.bfloat16, enabled=captioner.bf16):
+        with bf16_autocast(captioner.bf16):
             serving_form(model, training=False)
             with torch.no_grad():
                 drawn = sample(model, model.encode(*features, concepts, compact=True), settings.samples, bias)
@@ -163,7 +163,7 @@ def train_self_critical(
             serving_form(model, training=True)
             memory = model.encode(*features, concepts, compact=True)
             logits = model(memory, torch.cat([torch.full_like(drawn[:, :1], END), drawn[:, :-1]], 1))
-            tokens, targets, _ = captions.draw(indices, captioner.captions_per_photo, rng)
+            tokens, targets, _ = captions.draw(indices, settings.captions_per_photo, rng)
             human = model(memory, tokens)
         chosen = (logits.float() + bias).log_softmax(-1).gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
         mask = written(drawn)

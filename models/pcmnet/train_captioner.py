@@ -17,7 +17,7 @@ from .dual_encoder import DualEncoder
 from .loss import caption_loss, clip_weights
 from .model import PCMNet
 from .text import IGNORED, Vocabulary, sequences, words_of
-from .training import Checkpoint, Log, cosine, epoch_order, noam, seed_step
+from .training import Checkpoint, Log, bf16_autocast, cosine, epoch_order, noam, seed_step
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def embed_view(grid: NDArray[np.float16], encoder: DualEncoder) -> View:
     image = torch.empty(len(grid), encoder.text.out_features)
     for rows in batches(range(len(grid)), 64):
         x = torch.from_numpy(grid[rows[0] : rows[-1] + 1].astype(np.float32))
-        with torch.autocast("cpu", torch.bfloat16):
+        with bf16_autocast():
             local[rows] = encoder.embed_patches(x).half()
         image[rows] = encoder.embed_image(x)
     return View(grid, local, image)
@@ -149,7 +149,7 @@ def train_captioner(
             owners = np.repeat(indices, settings.captions_per_photo)
             cosines = torch.stack([pair_cosines[i][n] for i, n in zip(owners, number.tolist(), strict=True)])
             weights = clip_weights(cosines, settings.clip_weight_alpha)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+        with bf16_autocast(settings.bf16):
             memory = model.encode(grid, local, image, concepts)
             logits = model(memory, tokens)
         # Rows without a target are cut before the softmax, the dearest step of the loss.

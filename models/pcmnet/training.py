@@ -15,6 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 
+def bf16_autocast(enabled: bool = True) -> torch.autocast:
+    """bfloat16 where the processor multiplies it; where it does not, PyTorch emulates it more than a hundred times slower."""
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=enabled and native)
+
+
 def cosine(step: int, steps: int, warmup: int) -> float:
     """Factor of the learning rate: linear to 1, then half a cosine to 0."""
     if step < warmup:
