@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .checkpoints import pack, unpack
 from .config import read_config
-from .embedded import INVARIANCE_PHOTOS, bundle_invariance, evaluate_captions, export_embedded
+from .embedded import INVARIANCE_PHOTOS, SHIPPED, bundle_invariance, evaluate_captions, export_embedded
 from .stages import STAGES
 from .workspace import Workspace
 
@@ -33,6 +33,13 @@ def _parser() -> argparse.ArgumentParser:
 
     export = command("export", "write the bundle, compare its graphs with PyTorch and calibrate its confidence")
     export.add_argument("--out", type=Path, required=True, help="folder of the bundle, such as models/default")
+    export.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=["w8", "fp16", "fp32", "int8"],
+        default=SHIPPED,
+        help="the first is what a CPU runs, and what decoding and confidence are fitted to",
+    )
 
     for name, text in (("pack", "write the trained parts as float16"), ("unpack", "start a run's folder from packed parts")):
         packing = commands.add_parser(name, help=text, description=text)
@@ -72,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options.stage in (name, "all"):
                 print(json.dumps({"stage": name, **(stage(work) or {})}), flush=True)
     elif options.command == "export":
-        export_embedded(work, options.out)
+        export_embedded(work, options.out, options.precisions)
     elif options.command == "batches":
         found = bundle_invariance(work, options.bundle, options.precision, options.photos)
         print(json.dumps(found.to_json(), indent=2))

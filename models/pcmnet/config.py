@@ -122,6 +122,17 @@ class CaptionerConfig:
 
 
 @dataclass
+class DomainConfig:
+    """More cross-entropy on the photos whose captions are written as those the model will be judged by."""
+
+    sources: list[str] = field(default_factory=list)
+    """Names in `captions.jsonl`; none leaves the stage out."""
+    epochs: int = 1
+    learning_rate: float = 1e-4
+    warmup_steps: int = 20
+
+
+@dataclass
 class SelfCriticalConfig:
     """Training on the reward of the model's own captions, after cross-entropy."""
 
@@ -152,6 +163,7 @@ class Config:
     concepts: ConceptConfig = field(default_factory=ConceptConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     captioner: CaptionerConfig = field(default_factory=CaptionerConfig)
+    domain: DomainConfig = field(default_factory=DomainConfig)
     self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
 
 

@@ -55,9 +55,9 @@ COMPARED_PHOTOS = 200
 CALIBRATION_PHOTOS = 40
 """Of the training split, for the ranges of integer activations."""
 INVARIANCE_PHOTOS = 64
-SHIPPED = ("int8", "w8")
-SERVED = "int8"
-"""What a CPU runs: decoding defaults and confidence are fitted to its answers."""
+SHIPPED = ("w8",)
+"""Precisions of the bundle unless the command names others. The first is what a CPU runs: decoding defaults and confidence are
+fitted to its answers."""
 MOST_LOSS = 0.02
 """CIDEr that a shipped precision may lie below fp32."""
 NONPHOTOS_OF_A_KIND = 20
@@ -204,16 +204,17 @@ def bundle_invariance(work: Workspace, folder: Path, precision: str, photos: int
     return batch_invariance(OnnxPipeline(folder, precision), _pixels(work, work.split("val")[:photos]))
 
 
-def export_embedded(work: Workspace, out: Path) -> None:
-    """Writes the bundle. Fails, leaving `out` alone, when the graphs are not PyTorch's, when `w8` or `int8` is worse than
+def export_embedded(work: Workspace, out: Path, shipped: Sequence[str] = SHIPPED) -> None:
+    """Writes the bundle. Fails, leaving `out` alone, when the graphs are not PyTorch's, when a shipped precision is worse than
     `fp32`, or when a caption depends on the photos that share its batch."""
+    served = shipped[0]
     pieces = assemble(work)
     dev, val = work.split("dev"), work.split("val")
-    graphs = graphs_of(pieces, ("fp32", *SHIPPED), _examples(work))
+    graphs = graphs_of(pieces, ("fp32", *shipped), _examples(work))
     with tempfile.TemporaryDirectory() as name:
         trial = Path(name)
         write_bundle(pieces, graphs, trial)
-        trials = try_decodings(Answering(trial, SERVED), _pixels(work, dev), [photo.captions for photo in dev])
+        trials = try_decodings(Answering(trial, served), _pixels(work, dev), [photo.captions for photo in dev])
         pieces = replace(pieces, decoding=decoding_of(trials[0]))
         write_bundle(pieces, graphs, trial)
         comparison = compare(work, pieces, trial)
@@ -221,34 +222,34 @@ def export_embedded(work: Workspace, out: Path) -> None:
         pixels = _pixels(work, val)
         answers = {precision: Answering(trial, precision).answer(pixels) for precision in graphs}
         metrics = {p: caption_metrics([a.caption for a in found.answers], references) for p, found in answers.items()}
-        _check(comparison, {precision: scores["CIDEr"] for precision, scores in metrics.items()})
-        invariance = {precision: bundle_invariance(work, trial, precision) for precision in SHIPPED}
+        _check(comparison, {precision: scores["CIDEr"] for precision, scores in metrics.items()}, shipped)
+        invariance = {precision: bundle_invariance(work, trial, precision) for precision in shipped}
         if broken := [precision for precision, found in invariance.items() if not found.holds]:
             raise ValueError(f"captions depend on the photos of their batch in {', '.join(broken)}: {invariance}")
-        answering = Answering(trial, SERVED)
-        calibration = calibrate(answering, answers[SERVED], val, pieces.side, work.config.seed)
+        answering = Answering(trial, served)
+        calibration = calibrate(answering, answers[served], val, pieces.side, work.config.seed)
         quality: dict[str, Any] = {
             "photos": len(val),
             **metrics,
             "largestDifference": comparison.largest,
             "equalCaptions": comparison.equal_captions,
             "batchInvariance": {precision: found.to_json() for precision, found in invariance.items()},
-            "retrieval": retrieval_of(answering, answers[SERVED], val),
-            "concepts": concept_precision(answers[SERVED], pieces.concepts, val),
+            "retrieval": retrieval_of(answering, answers[served], val),
+            "concepts": concept_precision(answers[served], pieces.concepts, val),
             "nonPhotoConfidence": calibration.nonphoto_confidence,
         }
     final = replace(pieces, confidence=calibration.confidence, match_probability=calibration.match_probability, quality=quality)
-    manifest = write_bundle(final, {precision: graphs[precision] for precision in SHIPPED}, out)
+    manifest = write_bundle(final, {precision: graphs[precision] for precision in shipped}, out)
     write_model_card(out, work.config, manifest, calibration, trials, comparison)
     print(json.dumps(quality, indent=2))
 
 
-def _check(comparison: Comparison, cider: dict[str, float]) -> None:
+def _check(comparison: Comparison, cider: dict[str, float], shipped: Sequence[str]) -> None:
     if comparison.largest > 1e-3:
         raise ValueError(f"a graph differs from PyTorch by {comparison.largest}: {comparison.differences}")
     if comparison.equal_captions < 0.99:
         raise ValueError(f"only {comparison.equal_captions:.1%} of captions equal PyTorch's: {comparison.examples[:5]}")
-    for precision in SHIPPED:
+    for precision in shipped:
         if cider[precision] < cider["fp32"] - MOST_LOSS:
             raise ValueError(f"CIDEr falls from {cider['fp32']:.4f} to {cider[precision]:.4f} in {precision}")
 

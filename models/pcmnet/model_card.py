@@ -64,6 +64,38 @@ def _metrics(quality: Mapping[str, Any]) -> str:
     return _table(["precision", *names], [[p, *(f"{quality[p][n]:.3f}" for n in names)] for p in precisions])
 
 
+def _later_stages(config: Config) -> str:
+    """What a configuration leaves out is not mentioned."""
+    lines: list[str] = []
+    if config.model.adapt_concepts:
+        lines.append(
+            "An affine map of the concept words' embeddings, so that the words nearest to a photo are those its captions name; "
+            f"the tower frozen, {config.concepts.epochs} epochs."
+        )
+    if config.domain.sources:
+        lines.append(
+            f"The captioner once more, {config.domain.epochs} epoch at {config.domain.learning_rate:g}, on the photos of "
+            f"{' and '.join(config.domain.sources)} alone: the other photos' captions are in another style."
+        )
+    if config.self_critical.steps:
+        lines.append(f"The captioner on the CIDEr-D of captions it draws, {config.self_critical.steps} steps.")
+    return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=5))
+
+
+def _precisions(shipped: Sequence[str]) -> str:
+    about = {
+        "w8": "`w8` stores weights as int8 and computes in floating point, on every provider.",
+        "int8": "`int8` computes in integers, for CPUs: convolutions and Linear layers with scales calibrated on training photos; "
+        "attention, norms and word tables in floating point.",
+        "fp16": "`fp16` stores weights as half floats.",
+        "fp32": "`fp32` is exact.",
+    }
+    return (
+        f"Shipped: {', '.join(f'`{name}`' for name in shipped)}. {' '.join(about[name] for name in shipped)}\n"
+        f"Decoding defaults and the confidence below are fitted to `{shipped[0]}`."
+    )
+
+
 def _invariance(quality: Mapping[str, Any]) -> str:
     rows = [
         [precision, str(one["batch_size"]), str(one["changed"]), f"{one['log_prob']:.1e}"]
@@ -114,7 +146,7 @@ licences. No photo and no caption is part of the bundle. The nouns of the concep
 ## How it was made
 ```
 pip install ./models
-pcmnet train  models/configs/embedded.toml --data DATA --run RUN      # tower, dual-encoder, captioner; each resumes
+pcmnet train  models/configs/embedded.toml --data DATA --run RUN      # every stage; each resumes
 pcmnet export models/configs/embedded.toml --data DATA --run RUN --out models/default
 pcmnet evaluate models/configs/embedded.toml --data DATA --run RUN --url http://127.0.0.1:8080
 ```
@@ -124,15 +156,14 @@ pcmnet evaluate models/configs/embedded.toml --data DATA --run RUN --url http://
 3. Projections anew on the tuned tower's grids, as in 1.
 4. The captioner on stored grids of the photos and their mirror images: cross-entropy, label smoothing {config.captioner.label_smoothing:g}, AdamW
    {config.captioner.learning_rate:g} with a cosine, batch {config.captioner.batch_size} photos of {config.captioner.captions_per_photo} captions, {config.captioner.epochs} epochs.
+{_later_stages(config)}
 
 ## Quality
 The bundle's graphs on the {quality["photos"]} validation photos (pycocoevalcap, PTB tokens):
 
 {_metrics(quality)}
 
-`fp32` is not shipped. `w8` stores weights as int8 and computes in floating point, on every provider. `int8` computes in integers, for
-CPUs: convolutions and Linear layers with scales calibrated on training photos; attention, norms and word tables in floating point.
-Decoding defaults and the confidence below are fitted to `int8`.
+{_precisions(list(manifest["precisions"]))}
 
 A caption does not depend on the photos that share its batch: the first validation photos alone, and in batches of 2 to 32.
 

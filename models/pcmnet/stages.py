@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from .captioning import caption_rows
+from .checkpoints import CAPTIONERS
+from .config import Config
+from .data import Photo
 from .metrics import quick_cider
 from .model import PCMNet
 from .self_critical import train_self_critical
@@ -70,26 +74,46 @@ def _dev_cider(work: Workspace, view: View) -> Callable[[PCMNet], dict[str, floa
     return evaluate_captions
 
 
-def fit_captioner(work: Workspace) -> dict[str, float]:
-    """Trains PCM-Net on the tuned tower's grids → captioner.pt, CIDEr on `dev`"""
-    config = work.config
-    model = work.captioner(trained=False)
+def _cross_entropy(work: Workspace, config: Config, model: PCMNet, train: Sequence[Photo], name: str) -> dict[str, float]:
+    """Trains the model on the tuned tower's grids of the photos → NAME.pt, CIDEr on `dev`"""
     _, concepts = work.concepts
     views = work.views()
-    train = work.split("train")
     evaluate_captions = _dev_cider(work, views[0])
     captions = Captions(train, work.vocabulary, config.model.max_words)
-    checkpoint, log = Checkpoint(work.run / "captioner.ckpt"), Log(work.run / "captioner.jsonl")
+    checkpoint, log = Checkpoint(work.run / f"{name}.ckpt"), Log(work.run / f"{name}.jsonl")
     train_captioner(config, model, views, concepts, train, captions, checkpoint, log, evaluate_captions)
-    torch.save(model.state_dict(), work.run / "captioner.pt")
+    torch.save(model.state_dict(), work.run / f"{name}.pt")
     return evaluate_captions(model)
+
+
+def fit_captioner(work: Workspace) -> dict[str, float]:
+    """Trains PCM-Net on all training photos → captioner.pt, CIDEr on `dev`"""
+    return _cross_entropy(work, work.config, work.captioner(trained=()), work.split("train"), "captioner")
+
+
+def fit_domain(work: Workspace) -> dict[str, float]:
+    """Goes on with the photos of some sources → captioner-domain.pt, CIDEr on `dev`, if the configuration names any"""
+    domain = work.config.domain
+    if not domain.sources:
+        return {}
+    train = [photo for photo in work.split("train") if photo.source in domain.sources]
+    if not train:
+        raise ValueError(f"no training photo is of the sources {', '.join(domain.sources)}")
+    captioner = replace(
+        work.config.captioner,
+        epochs=domain.epochs,
+        learning_rate=domain.learning_rate,
+        warmup_steps=domain.warmup_steps,
+    )
+    config = replace(work.config, captioner=captioner)
+    return _cross_entropy(work, config, work.captioner(CAPTIONERS[2:]), train, "captioner-domain")
 
 
 def reward_captioner(work: Workspace) -> dict[str, float]:
     """Trains PCM-Net on the reward of its own captions → captioner-rewarded.pt, CIDEr on `dev`, if the configuration has steps"""
     if work.config.self_critical.steps == 0:
         return {}
-    model = work.captioner(rewarded=False)
+    model = work.captioner(CAPTIONERS[1:])
     _, concepts = work.concepts
     views = work.views()
     evaluate_captions = _dev_cider(work, views[0])
@@ -106,5 +130,6 @@ STAGES = {
     "dual-encoder": fit_dual_encoder,
     "concepts": fit_concepts,
     "captioner": fit_captioner,
+    "domain": fit_domain,
     "self-critical": reward_captioner,
 }

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .checkpoints import CONCEPT_MAP
+from .checkpoints import CAPTIONERS, CONCEPT_MAP
 from .concepts import concept_words, embed_concepts
 from .config import Config
 from .data import Photo, of_split, open_pixels, read_photos, read_texts
@@ -115,15 +115,15 @@ class Workspace:
         encoder = self.dual_encoder()
         return [embed_view(self.grids(True, mirrored), encoder) for mirrored in names]
 
-    def captioner(self, trained: bool = True, rewarded: bool = True) -> PCMNet:
-        """Untrained, or after cross-entropy, or (if it was trained so far) after the reward of its own captions."""
+    def captioner(self, trained: Sequence[str] = CAPTIONERS) -> PCMNet:
+        """The first of these states that there is; untrained if none is named."""
         model_config = self.config.model
         model_config.vocabulary = len(self.vocabulary)
         torch.manual_seed(self.config.seed)
         model = PCMNet(model_config)
         if trained:
-            last = self.run / "captioner-rewarded.pt"
-            path = last if rewarded and last.exists() else self.run / "captioner.pt"
+            paths = [self.run / f"{name}.pt" for name in trained]
+            path = next((path for path in paths if path.exists()), paths[-1])
             # The map is trained by a stage of its own, so a captioner from before it has none.
             own = torch.load(path, weights_only=True)
             model.load_state_dict(own | {k: v for k, v in model.state_dict().items() if k.startswith(CONCEPT_MAP)})
