@@ -39,7 +39,8 @@ const batchesUnderWay = 2;
 /** Starts the inference processes; seconds. Throws what `createEngine` throws. */
 async function startLocalModel(config: Config): Promise<LocalModel> {
   const logger = pino({ level: config.logLevel }, pino.destination(process.stderr.fd));
-  const engine = await createEngine(config, logger, new Registry());
+  // What runs when the user wants an end has no one to be finished for.
+  const engine = await createEngine({ ...config, shutdownGraceMs: 0 }, logger, new Registry());
   const { maxPixels, maxBodyBytes, maxBatchSize, maxQueueImages } = config;
   const way = { engine, decoder: createDecoder(config.decoders), maxPixels, maxBodyBytes };
   const concurrency = Math.min(batchesUnderWay * maxBatchSize * engine.processes, maxQueueImages);
