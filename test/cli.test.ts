@@ -237,9 +237,7 @@ test('caption and score answer as the service does', async (t) => {
   const { stdout } = await cli(['caption', 'photos/photo10.jpg', '--json']);
   const [line] = captionLines(stdout);
   assert.ok(line !== undefined && 'result' in line);
-  const { timing: _timing, ...result } = line.result;
-  const { timing: _other, ...expected } = caption;
-  assert.deepEqual(result, expected);
+  assert.deepEqual({ ...line.result, timing: null }, { ...caption, timing: null });
   const scored = await cli(['score', 'photos/photo10.jpg', ...texts, '--json']);
   const value: unknown = JSON.parse(scored.stdout);
   assert.ok(scoreLine.Check(value), scored.stdout);

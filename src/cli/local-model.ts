@@ -33,8 +33,8 @@ export interface LocalModel {
 
 /** Nobody waits for an answer behind a connection; this only ends what would never end. */
 const imageTimeoutMs = 3_600_000;
-/** While a batch runs, the next one is decoded and waits. */
-const batchesUnderWay = 2;
+/** Of each process: the batch that runs, the one it has in hand, and the one that is being decoded. */
+const batchesUnderWay = 3;
 
 /** Starts the inference processes; seconds. Throws what `createEngine` throws. */
 async function startLocalModel(config: Config): Promise<LocalModel> {
