@@ -36,7 +36,8 @@ ${table(
   'cli.md': (text) =>
     text.replace(
       /(<!-- help of (.*?) -->\n)[\s\S]*?(<!-- end -->)/g,
-      (_, begin, command, end) => `${begin}\`\`\`text\n${helpOf(command.split(' ').slice(1))}\n\`\`\`\n${end}`,
+      (_, begin, command, end) =>
+        `${begin}\`\`\`text\n${helpOf(command.split(' ').slice(1))}\n\`\`\`\n${end}`,
     ),
 };
 
@@ -50,7 +51,9 @@ function helpOf(names) {
   let text = '';
   const program = createProgram({}, () => undefined);
   const printing = (command) => {
-    command.exitOverride().configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => 100 });
+    command
+      .exitOverride()
+      .configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => 100 });
     command.commands.forEach(printing);
   };
   printing(program);
