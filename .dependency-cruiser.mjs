@@ -9,7 +9,7 @@ export default {
       severity: 'error',
       from: { path: `^src/${folder}/` },
       to: {
-        path: `^src/(${['main', 'app', 'cli'].join('|')})\\.ts$|^src/(${order.slice(0, index + 1).join('|')})/`,
+        path: `^src/(main|app|serve|cli)\\.ts$|^src/(${['cli', ...order.slice(0, index + 1)].join('|')})/`,
       },
     })),
     {

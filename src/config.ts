@@ -332,12 +332,37 @@ export function readConfig(environment: Environment) {
   };
 }
 
+/** One setting in words. */
+export interface SettingFacts {
+  readonly name: string;
+  readonly help: string;
+  /** What holds without it. */
+  readonly state: string;
+  /** What it takes. */
+  readonly takes: string;
+}
+
+/** The table in words. */
+export function settingsFacts(): SettingFacts[] {
+  return Object.values(settings).map(({ name, parse, help, default: value, defaultText }) => {
+    const state = defaultText ?? String(value);
+    return { name, help, state, takes: refusalOf(parse) };
+  });
+}
+
+/** No setting takes a blank, and each refuses it with what it takes. */
+function refusalOf(parse: (text: string) => unknown): string {
+  try {
+    parse(' ');
+  } catch (error) {
+    if (error instanceof InvalidValue) return error.message;
+  }
+  throw new Error('a setting takes a blank');
+}
+
 /** The table as text, one setting a line. */
 export function settingsHelp(): string {
-  const rows = Object.values(settings).map(({ name, help, default: value, defaultText }) => {
-    const state = defaultText ?? String(value);
-    return { name, help: `${help} [${state}]` };
-  });
-  const width = Math.max(...rows.map(({ name }) => name.length));
-  return rows.map(({ name, help }) => `  ${name.padEnd(width)}  ${help}`).join('\n');
+  const facts = settingsFacts();
+  const width = Math.max(...facts.map(({ name }) => name.length));
+  return facts.map(({ name, help, state }) => `  ${name.padEnd(width)}  ${help} [${state}]`).join('\n');
 }

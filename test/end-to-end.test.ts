@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { appendFile, cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
@@ -20,54 +18,12 @@ import {
 } from './http/bad-inputs.js';
 import { formOf, json } from './http/service.js';
 import { quarters } from './images/drawn.js';
+import { runCommand } from './run-command.js';
+import { RunningService } from './running-service.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const photoFolder = `${root}../shared/data/images/`;
 const resultCheck = Compile(CaptionResultSchema);
-
-/** The service as users start it: its own process, the embedded bundle, a free port. */
-class RunningService {
-  readonly exited: Promise<number | null>;
-  #log = '';
-
-  private constructor(
-    readonly child: ChildProcess,
-    readonly url: string,
-  ) {
-    this.exited = new Promise((resolve) => child.once('exit', resolve));
-  }
-
-  static async start(environment: Record<string, string> = {}): Promise<RunningService> {
-    const child = spawn(process.execPath, ['--enable-source-maps', 'dist/src/main.js'], {
-      cwd: root,
-      env: { ...process.env, PORT: '0', ...environment },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    const lines = createInterface({ input: child.stdout });
-    let log = '';
-    const url = await new Promise<string>((resolve, reject) => {
-      lines.on('line', (line) => {
-        log += `${line}\n`;
-        const listening = /Server listening at (http:[^"]+)/.exec(line)?.[1];
-        if (listening !== undefined) resolve(listening);
-      });
-      child.once('exit', (code) => {
-        reject(new Error(`the service ended with ${String(code)} before it listened:\n${log}`));
-      });
-    });
-    const service = new RunningService(child, url);
-    lines.on('line', (line) => (service.#log += `${line}\n`));
-    return service;
-  }
-
-  get log(): string {
-    return this.#log;
-  }
-
-  caption(image: Buffer, ...options: [string, string][]): Promise<Response> {
-    return fetch(`${this.url}/v1/captions`, { method: 'POST', body: formOf(...options, ['image', image]) });
-  }
-}
 
 /** Real photos where they lie beside the repository, as they must in CI; drawn ones elsewhere. */
 async function photos(count: number): Promise<Buffer[]> {
@@ -271,39 +227,30 @@ async function copyBundle(folder: string, id: string): Promise<void> {
 }
 
 describe('the command line', () => {
-  const run = async (args: string[], environment: Record<string, string> = {}) => {
-    const child = spawn(process.execPath, ['dist/src/main.js', ...args], {
-      cwd: root,
-      env: { ...process.env, ...environment },
-    });
-    let output = '';
-    child.stdout.on('data', (chunk) => (output += String(chunk)));
-    child.stderr.on('data', (chunk) => (output += String(chunk)));
-    const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
-    return { code, output };
-  };
+  const run = (args: readonly string[], environment: Record<string, string> = {}) =>
+    runCommand('main', args, { environment });
 
   test('--help lists every setting', async () => {
-    const { code, output } = await run(['--help']);
+    const { code, stdout: output } = await run(['--help']);
     assert.equal(code, 0);
     for (const name of ['PORT', 'MODEL_PATH', 'MAX_PIXELS', 'LOG_LEVEL'])
       assert.ok(output.includes(`  ${name} `), name);
   });
 
   test('an invalid setting stops the start with one clear line', async () => {
-    const { code, output } = await run([], { PORT: 'web' });
+    const { code, stderr: output } = await run([], { PORT: 'web' });
     assert.equal(code, 1);
     assert.equal(output, 'pcm-caption: PORT must be a whole number from 0 to 65535\n');
   });
 
   test('a folder without a bundle stops the start, and says what is missing', async () => {
-    const { code, output } = await run([], { MODEL_PATH: 'no/such/folder' });
+    const { code, stderr: output } = await run([], { MODEL_PATH: 'no/such/folder' });
     assert.equal(code, 1);
     assert.match(output, /^pcm-caption: bundle\.json .*\n$/);
   });
 
   test('an argument it does not know is an error', async () => {
-    const { code, output } = await run(['serv']);
+    const { code, stderr: output } = await run(['serv']);
     assert.deepEqual([code, output.includes('--help')], [2, true]);
   });
 });

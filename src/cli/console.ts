@@ -1,5 +1,5 @@
 import { clearLine, cursorTo } from 'node:readline';
-import cliProgress from 'cli-progress';
+import cliProgress, { type GenericFormatter } from 'cli-progress';
 
 /** Standard output, and standard error with a progress bar on it where that is a terminal. */
 export interface Console {
@@ -15,6 +15,7 @@ export interface Console {
 
 export function createConsole(): Console {
   const { stdout, stderr } = process;
+  let bars: cliProgress.MultiBar | undefined;
   let bar: cliProgress.SingleBar | undefined;
 
   /** A line takes the bar's place; the bar draws itself anew below, within a tenth of a second. */
@@ -22,6 +23,12 @@ export function createConsole(): Console {
     if (bar === undefined || !stream.isTTY) return;
     cursorTo(stream, 0);
     clearLine(stream, 0);
+  }
+
+  function stopBar(): void {
+    bars?.stop();
+    bars = undefined;
+    bar = undefined;
   }
 
   return {
@@ -41,22 +48,30 @@ export function createConsole(): Console {
     },
     startBar(total) {
       if (!stderr.isTTY) return;
-      bar = new cliProgress.SingleBar({
-        format: '{bar} {value}/{total} images, {eta_formatted} left',
+      // Not a SingleBar: that one ends by moving the cursor back to where it began, over the lines written since.
+      bars = new cliProgress.MultiBar({
+        format,
         stream: stderr,
         clearOnComplete: true,
-        // Signals are answered elsewhere.
+        // No mode of the terminal is changed, so none needs to be restored, however this program ends.
+        linewrap: true,
         gracefulExit: false,
         etaBuffer: 50,
       });
-      bar.start(total, 0);
+      bar = bars.create(total, 0);
+      process.once('exit', stopBar);
     },
     advanceBar() {
       bar?.increment();
     },
-    stopBar() {
-      bar?.stop();
-      bar = undefined;
-    },
+    stopBar,
   };
 }
+
+const { BarFormat, TimeFormat } = cliProgress.Format;
+
+const format: GenericFormatter = (options, { progress, value, total, eta }) => {
+  // The start of the model would only spoil the estimate.
+  const left = value === 0 ? 'loading the model' : `${TimeFormat(eta, options, 5)} left`;
+  return `${BarFormat(progress, options)} ${value}/${total} images, ${left}`;
+};

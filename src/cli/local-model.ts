@@ -33,13 +33,14 @@ export interface LocalModel {
 
 /** Nobody waits for an answer behind a connection; this only ends what would never end. */
 const imageTimeoutMs = 3_600_000;
-/** While a batch runs, the next one is decoded and waits. */
-const batchesUnderWay = 2;
+/** Of each process: the batch that runs, the one it has in hand, and the one that is being decoded. */
+const batchesUnderWay = 3;
 
 /** Starts the inference processes; seconds. Throws what `createEngine` throws. */
 async function startLocalModel(config: Config): Promise<LocalModel> {
   const logger = pino({ level: config.logLevel }, pino.destination(process.stderr.fd));
-  const engine = await createEngine(config, logger, new Registry());
+  // What runs when the user wants an end has no one to be finished for.
+  const engine = await createEngine({ ...config, shutdownGraceMs: 0 }, logger, new Registry());
   const { maxPixels, maxBodyBytes, maxBatchSize, maxQueueImages } = config;
   const way = { engine, decoder: createDecoder(config.decoders), maxPixels, maxBodyBytes };
   const concurrency = Math.min(batchesUnderWay * maxBatchSize * engine.processes, maxQueueImages);

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { quarters } from '../images/drawn.js';
 import { formOf, json, startService } from './service.js';
+import { responseTo } from './upload.js';
 
 test('/healthz is 200 whatever the engine does', async (t) => {
   const { url, engine } = await startService(t);
@@ -113,6 +115,20 @@ test('an unknown path is 404, and a path with another method 405 with Allow', as
   assert.equal((await json(wrong))['code'], 'method_not_allowed');
   const written = await fetch(`${url}/v1/models`, { method: 'DELETE' });
   assert.deepEqual([written.status, written.headers.get('allow')], [405, 'GET, HEAD']);
+});
+
+test('methods that few have heard of are 405 too, whatever their body', async (t) => {
+  const { url } = await startService(t);
+  for (const [method, path] of [
+    ['QUERY', '/healthz'],
+    ['PUT', '/v1/captions'],
+    ['PROPFIND', '/v1/models'],
+    ['PATCH', '/v1/scores'],
+  ] as const) {
+    const sent = request(url + path, { method, headers: { 'content-length': 0 } }).end();
+    const { status, code } = await responseTo(sent);
+    assert.deepEqual([status, code], [405, 'method_not_allowed'], method);
+  }
 });
 
 test('a path that is no valid one is 404 like any other', async (t) => {

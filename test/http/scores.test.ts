@@ -54,6 +54,12 @@ test('a text the model reads in part only is marked', async (t) => {
   assert.match(JSON.stringify(body), /"truncated":true/);
 });
 
+test('texts of the query are for images that are the body', async (t) => {
+  const service = await startService(t);
+  const { code, detail } = await score(service, asJson({ texts: ['a dog'] }), '?texts=a%20dog');
+  assert.deepEqual([code, /belong in/.test(detail)], ['invalid_option', true]);
+});
+
 const refused: [string, RequestInit, RegExp][] = [
   ['no text', asForm(), /texts must be a list of 1 to 64/],
   ['an empty list', asJson({ texts: [] }), /texts must be/],

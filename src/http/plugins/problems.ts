@@ -25,19 +25,24 @@ export const problemsPlugin = fp((app: FastifyInstance, _options: object, done: 
     reply.header('x-request-id', request.id);
     next();
   });
-  app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply));
+  app.setErrorHandler((error, request, reply) => {
+    // Where no route is, what is wrong with the body does not matter.
+    return sendProblem(request.is404 ? whyThereIsNoRoute(app, request, reply) : error, request, reply);
+  });
   app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?', 1)[0] ?? '';
-    const allowed = app.supportedMethods.filter((method) => app.hasRoute({ method, url: path }));
-    if (allowed.length === 0) {
-      return sendProblem(new ServiceError('not_found', `There is nothing at this path.`), request, reply);
-    }
-    reply.header('allow', allowed.join(', '));
-    const detail = `This path takes ${allowed.join(', ')}.`;
-    return sendProblem(new ServiceError('method_not_allowed', detail), request, reply);
+    return sendProblem(whyThereIsNoRoute(app, request, reply), request, reply);
   });
   done();
 });
+
+/** Whether nothing is at the path, or only other methods are: then they are in `Allow`. */
+function whyThereIsNoRoute(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): ServiceError {
+  const path = request.url.split('?', 1)[0] ?? '';
+  const allowed = app.supportedMethods.filter((method) => app.hasRoute({ method, url: path }));
+  if (allowed.length === 0) return new ServiceError('not_found', 'There is nothing at this path.');
+  reply.header('allow', allowed.join(', '));
+  return new ServiceError('method_not_allowed', `This path takes ${allowed.join(', ')}.`);
+}
 
 /** Answers a request with the problem an error stands for. */
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {

@@ -10,9 +10,9 @@ import {
 } from '../schemas/score.js';
 import { scoreImage } from '../scores/score-image.js';
 import { admissionOf, type AdmissionSettings, admit, whileWanted } from '../submission/admission.js';
-import { createOptionReader } from '../submission/read-options.js';
+import { createOptionReader, invalidOption } from '../submission/read-options.js';
 import type { ImageWay } from '../submission/read-pixels.js';
-import { readSubmission } from '../submission/read-submission.js';
+import { hasOptionsInBody, queryOf, readSubmission } from '../submission/read-submission.js';
 import { onlyImage } from '../submission/submission.js';
 
 export interface ScoreRouteOptions extends AdmissionSettings {
@@ -30,7 +30,7 @@ export function scoreRoutes(app: FastifyInstance, options: ScoreRouteOptions, do
       tags: ['captions'],
       summary: 'Tell how well texts fit an image',
       description:
-        'Is this alt text right? Send an image in one of the ways of `POST /v1/captions`, and `texts` as form fields, JSON member, or in the query.',
+        'Is this alt text right? Send an image in one of the ways of `POST /v1/captions`, and `texts` as form fields or JSON member, or in the query of an image that is the body.',
       querystring: Type.Partial(ScoreOptionsSchema),
       body: scoreBody,
       response: {
@@ -50,6 +50,9 @@ export function scoreRoutes(app: FastifyInstance, options: ScoreRouteOptions, do
         const submission = await readSubmission(request, { maxBytes: maxBodyBytes, maxImages: 1 });
         const image = onlyImage(submission);
         const { texts } = readScoreOptions(submission);
+        if (hasOptionsInBody(request) && queryOf(request).has('texts')) {
+          throw invalidOption('texts belong in the form or JSON that the image is in.');
+        }
         return scoreImage(way, image, texts, admission);
       });
     },

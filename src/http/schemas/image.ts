@@ -10,7 +10,7 @@ export const bytes = (description?: string) =>
   Type.String({ format: 'binary', ...(description !== undefined && { description }) });
 
 export const base64 = () =>
-  Type.String({ contentEncoding: 'base64', description: 'The image file in base64.' });
+  Type.String({ contentEncoding: 'base64', format: 'byte', description: 'The image file in base64.' });
 
 export const url = () =>
   Type.String({

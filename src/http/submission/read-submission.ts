@@ -33,6 +33,15 @@ export async function readBatch(request: FastifyRequest, limits: SubmissionLimit
   return withQuery(request, body === undefined ? ofImages() : readBatchJson(body, limits.maxImages), limits);
 }
 
+/** Whether the body has a place for options, as forms and JSON have. */
+export function hasOptionsInBody(request: FastifyRequest): boolean {
+  return request.isMultipart() || !(request.body === undefined || Buffer.isBuffer(request.body));
+}
+
+export function queryOf(request: FastifyRequest): URLSearchParams {
+  return new URL(request.url, 'http://localhost').searchParams;
+}
+
 function ofImages(...images: readonly ImageSource[]): Submission {
   return { images, texts: [], members: {} };
 }
@@ -42,7 +51,7 @@ function withQuery(
   { images, texts, members }: Submission,
   { maxImages }: SubmissionLimits,
 ): Submission {
-  const query = [...new URL(request.url, 'http://localhost').searchParams];
+  const query = [...queryOf(request)];
   const urls = query.filter(([name]) => name === 'url').map(([, url]) => ({ kind: 'url' as const, url }));
   const all = [...urls, ...images];
   if (all.length === 0) {

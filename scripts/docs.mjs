@@ -1,0 +1,87 @@
+// Writes what docs/ repeats of the code: error codes, settings, and the help of the command line. With --check it only
+// compares, and fails when they differ.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createProgram } from '../dist/src/cli/program.js';
+import { settingsFacts } from '../dist/src/config.js';
+import { problems } from '../dist/src/problem.js';
+
+const generated = 'Generated from the code by `npm run docs`: do not edit.';
+
+const files = {
+  'errors.md': () => `# Error codes
+
+${generated}
+
+Whatever goes wrong is answered with a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)): \`type\`, \`title\`,
+\`status\`, \`detail\`, \`code\`, \`requestId\`. Branch on \`code\`: it is stable. \`detail\` is for people and may change. \`requestId\` is
+the \`x-request-id\` of the answer, and finds the request in the log. At 429 and 503 \`Retry-After\` says how many seconds to wait.
+In a batch, an image that fails has its problem in its own entry. The command line uses the same codes.
+
+${table(
+  ['code', 'status', 'what happened', 'what to do'],
+  Object.entries(problems).map(([code, { status, title, remedy }]) => [`\`${code}\``, status, title, remedy]),
+)}
+`,
+  'settings.md': () => `# Settings
+
+${generated}
+
+Settings are environment variables. An empty one is an unset one; a wrong one stops the start, with a line that says what it takes.
+
+${table(
+  ['variable', 'what it is', 'takes', 'without it'],
+  settingsFacts().map(({ name, help, takes, state }) => [`\`${name}\``, help, takes, state]),
+)}
+`,
+  'cli.md': (text) =>
+    text.replace(
+      /(<!-- help of (.*?) -->\n)[\s\S]*?(<!-- end -->)/g,
+      (_, begin, command, end) =>
+        `${begin}\`\`\`text\n${helpOf(command.split(' ').slice(1))}\n\`\`\`\n${end}`,
+    ),
+};
+
+function table(heading, rows) {
+  const line = (cells) => `| ${cells.map((cell) => String(cell).replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(heading), line(heading.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** What `pcm-caption … --help` prints, 100 characters wide. */
+function helpOf(names) {
+  let text = '';
+  const program = createProgram({}, () => undefined);
+  const printing = (command) => {
+    command
+      .exitOverride()
+      .configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => 100 });
+    command.commands.forEach(printing);
+  };
+  printing(program);
+  try {
+    program.parse([...names, '--help'], { from: 'user' });
+  } catch (error) {
+    if (error.code !== 'commander.helpDisplayed') throw error;
+  }
+  return text.trim();
+}
+
+for (const [name, write] of Object.entries(files)) {
+  const file = new URL(`../docs/${name}`, import.meta.url);
+  const before = readBefore(file);
+  const after = write(before);
+  if (after === before) continue;
+  if (!process.argv.includes('--check')) writeFileSync(file, after);
+  else {
+    process.stderr.write(`docs/${name} differs from the code: run npm run docs and commit it\n`);
+    process.exitCode = 1;
+  }
+}
+
+function readBefore(file) {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  }
+}
