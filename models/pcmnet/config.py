@@ -14,6 +14,8 @@ class VisionConfig:
     tower: str = "efficientnet-lite2"
     side: int = 288
     """Pixels of the square input."""
+    resize: str = "stretch"
+    """How photos become square: see `data.decode_photo`."""
 
 
 @dataclass
