@@ -29,6 +29,7 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     **{(f"numpy.{core}.multiarray", name): made for core in ("core", "_core") for name, made in _NUMPY.items()},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): np._core.numeric._frombuffer for core in ("core", "_core")},
     ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
 }
 
@@ -60,7 +61,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(allowed):
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError) as error:
+    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, RuntimeError) as error:
         # PyTorch's message advises to load without the restriction.
         refused = str(error).partition("GLOBAL ")[2].split(" was not")[0]
         raise ValueError(f"{path} was not read: " + (f"it holds {refused}" if refused else "it is no PyTorch file")) from None
