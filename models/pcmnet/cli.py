@@ -11,7 +11,7 @@ from .checkpoints import pack, unpack
 from .config import read_config
 from .convert import convert, released_pieces
 from .embedded import INVARIANCE_PHOTOS, bundle_invariance, evaluate_captions, export_embedded
-from .export import PRECISIONS, STORAGES
+from .export import STORAGES
 from .stages import STAGES
 from .workspace import Workspace
 
@@ -50,8 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     converting.add_argument("--merges", type=Path, help="bpe_simple_vocab_16e6.txt.gz; else an installed package's")
     converting.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     converting.add_argument("--id", default="", help="the bundle's name; else the checkpoint's")
-    converting.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(STORAGES))
-    converting.add_argument("--photos", type=Path, help="a folder of some 40 photos, which int8 is calibrated on")
+    converting.add_argument("--precisions", nargs="+", choices=STORAGES, default=list(STORAGES))
 
     evaluate = command("evaluate", "caption the validation photos and print the metrics")
     evaluate.add_argument("--url", help="through a running service, such as http://127.0.0.1:8080")
@@ -74,8 +73,7 @@ def _convert(options: argparse.Namespace) -> None:
         found = released_pieces(
             options.checkpoint, options.clip, options.concepts, options.vocabulary, options.merges, options.id
         )
-        photos = sorted(path for path in options.photos.iterdir() if path.is_file()) if options.photos else []
-        manifest = convert(found, options.out, options.precisions, photos)
+        manifest = convert(found, options.out, options.precisions)
     except (ValueError, OSError) as error:
         raise SystemExit(f"pcmnet convert: {error}") from None
     print("not used: " + (", ".join(found.unused) or "nothing"))

@@ -64,6 +64,7 @@ class ClipSizes:
             },
             text_config={
                 "vocab_size": self.text_vocabulary,
+                "bos_token_id": None,
                 "eos_token_id": end,
                 "hidden_size": self.text_width,
                 "intermediate_size": 4 * self.text_width,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,16 +14,13 @@ from torch import Tensor
 from .bundle import Logistic, Pieces
 from .clip import HEAD_WIDTH, Clip, read_clip
 from .config import PROMPTS, ModelConfig
-from .data import decode_photo
-from .export import export_bundle
-from .int8 import Examples
+from .export import STORAGES, export_bundle
 from .model import PCMNet
 from .text import Vocabulary
 from .unpickling import load_pickle, state_dict_in
 
 UNCALIBRATED = Logistic(("cosine",), (0.0,), (1.0,), (0.0,), 0.0, {})
 """Says 0.5 of every caption: nothing was measured."""
-CALIBRATION_TEXTS = 64
 SOURCES = (
     "PCM-Net's released checkpoint (Luo et al., ECCV 2024)",
     "OpenAI's CLIP (MIT)",
@@ -129,14 +125,9 @@ def released_pieces(
     return Converted(pieces, (*unexpected, *(f"{name} (of CLIP)" for name in clip.unused)))
 
 
-def examples_of(photos: Sequence[Path], pieces: Pieces) -> Examples:
-    """What `int8` is calibrated on: the photos, and the concepts in their prompts."""
-    pixels = np.stack([decode_photo(photo, pieces.side, pieces.resize) for photo in photos])
-    texts = [pieces.prompts[i % len(pieces.prompts)].format(word) for i, word in enumerate(pieces.concepts)]
-    return Examples(pixels, texts[:CALIBRATION_TEXTS])
-
-
-def convert(converted: Converted, out: Path, precisions: Sequence[str], photos: Sequence[Path] = ()) -> dict[str, Any]:
-    """Writes the bundle and returns its manifest."""
-    examples = examples_of(photos, converted.pieces) if photos else None
-    return export_bundle(converted.pieces, out, precisions, examples)
+def convert(converted: Converted, out: Path, precisions: Sequence[str]) -> dict[str, Any]:
+    """Writes the bundle and returns its manifest. Not in `int8`: its first convolution takes one mean for all channels, and
+    CLIP has one for each."""
+    if unknown := set(precisions) - set(STORAGES):
+        raise ValueError(f"CLIP is stored as {', '.join(STORAGES)}, not as {', '.join(sorted(unknown))}")
+    return export_bundle(converted.pieces, out, precisions)

@@ -145,17 +145,6 @@ def test_graphs_are_pytorchs_and_so_are_all_captions(files: Files) -> None:
     assert not any("." in caption for caption in captions)
 
 
-def test_int8_is_calibrated_on_photos(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photos = ["--photos", str(files.folder / "photos")]
-    main([*files.arguments, *photos, "--out", str(tmp_path), "--precisions", "int8"])
-    assert "int8:" in capsys.readouterr().out
-    pixels = pixels_of(files)[:8]
-    exact, rounded = (
-        OnnxPipeline(folder, precision).encode(pixels) for folder, precision in ((files.bundle, "fp32"), (tmp_path, "int8"))
-    )
-    assert (exact["image_embedding"] * rounded["image_embedding"]).sum(-1).min() > 0.9
-
-
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
