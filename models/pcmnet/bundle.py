@@ -14,11 +14,10 @@ import onnx
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from .dual_encoder import DualEncoder, SentenceEncoder
+from .encoders import ImageEncoder, TextEncoder
 from .export_graphs import memory_length
 from .model import PCMNet
 from .text import UNKNOWN, Vocabulary
-from .vision import LiteTower
 
 FORMAT_VERSION = 1
 MANIFEST = "bundle.json"
@@ -69,9 +68,8 @@ class Logistic:
 class Pieces:
     """All that a bundle is made of; modules in evaluation mode."""
 
-    tower: LiteTower
-    dual: DualEncoder
-    sentences: SentenceEncoder
+    encoder: ImageEncoder
+    text_encoder: TextEncoder
     captioner: PCMNet
     vocabulary: Vocabulary
     concepts: Sequence[str]
@@ -95,12 +93,13 @@ class Pieces:
     kernel: str = "cubic"
 
     def __post_init__(self) -> None:
-        c, e = self.captioner.config, self.dual.text.out_features
+        c, e = self.captioner.config, self.encoder.embedding
         facts = {
             "vocabulary": (len(self.vocabulary), c.vocabulary),
-            "patches": (self.tower.patches, c.patches),
-            "grid width": (self.tower.width, c.grid_width),
+            "patches": (self.encoder.patches, c.patches),
+            "grid width": (self.encoder.width, c.grid_width),
             "embedding": (e, c.embedding),
+            "text embedding": (self.text_encoder.embedding, e),
             "concept embeddings": (tuple(self.concept_embeddings.shape), (len(self.concepts), e)),
             "centroids": (self.centroids.shape[1:], (e,)),
         }
@@ -136,7 +135,7 @@ def manifest_of(pieces: Pieces, precisions: Sequence[str]) -> dict[str, Any]:
         "description": pieces.description,
         "sources": list(pieces.sources),
         "image": {"width": pieces.side, "height": pieces.side, "resize": pieces.resize, "kernel": pieces.kernel},
-        "grid": {"rows": pieces.tower.rows, "columns": pieces.tower.columns},
+        "grid": {"rows": pieces.encoder.rows, "columns": pieces.encoder.columns},
         "dimensions": {
             "grid": c.grid_width,
             "embedding": c.embedding,
@@ -154,7 +153,7 @@ def manifest_of(pieces: Pieces, precisions: Sequence[str]) -> dict[str, Any]:
         },
         "concepts": {"words": "concepts.json", "embeddings": "concepts.f32", "prompts": list(pieces.prompts), "k": c.k},
         "vocabulary": "vocabulary.txt",
-        "tokenizer": {"file": "tokenizer.json", "maxTokens": pieces.sentences.max_tokens},
+        "tokenizer": {"file": "tokenizer.json", "maxTokens": pieces.text_encoder.max_tokens},
         "calibration": calibration,
         "precisions": {precision: graph_files(precision) for precision in precisions},
         "quality": dict(pieces.quality),
@@ -165,11 +164,11 @@ def _write_rows(path: Path, rows: Tensor) -> None:
     path.write_bytes(rows.detach().cpu().numpy().astype("<f4").tobytes())
 
 
-def _write_tokenizer(path: Path, sentences: SentenceEncoder) -> None:
+def _write_tokenizer(path: Path, encoder: TextEncoder) -> None:
     """The packaged one pads every text to 128 tokens; this one leaves padding to the batch, and cuts at `max_tokens`."""
-    tokenizer = Tokenizer.from_str(sentences.tokenizer.backend_tokenizer.to_str())
+    tokenizer = Tokenizer.from_str(encoder.tokenizer.backend_tokenizer.to_str())
     tokenizer.no_padding()
-    tokenizer.enable_truncation(sentences.max_tokens)
+    tokenizer.enable_truncation(encoder.max_tokens)
     tokenizer.save(str(path))
 
 
@@ -188,7 +187,7 @@ def write_bundle(pieces: Pieces, graphs: Mapping[str, Mapping[str, onnx.ModelPro
     (folder / "concepts.json").write_text(json.dumps(list(pieces.concepts), indent=1) + "\n", encoding="utf-8")
     _write_rows(folder / "concepts.f32", pieces.concept_embeddings)
     pieces.vocabulary.write(folder / "vocabulary.txt")
-    _write_tokenizer(folder / "tokenizer.json", pieces.sentences)
+    _write_tokenizer(folder / "tokenizer.json", pieces.text_encoder)
     _write_rows(folder / "image-centroids.f32", pieces.centroids)
     for precision, by_key in graphs.items():
         for key, file in graph_files(precision).items():

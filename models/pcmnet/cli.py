@@ -9,7 +9,9 @@ from pathlib import Path
 
 from .checkpoints import pack, unpack
 from .config import read_config
+from .convert import convert, released_pieces
 from .embedded import INVARIANCE_PHOTOS, SHIPPED, bundle_invariance, evaluate_captions, export_embedded
+from .export import STORAGES
 from .stages import STAGES
 from .workspace import Workspace
 
@@ -46,6 +48,17 @@ def _parser() -> argparse.ArgumentParser:
         packing.add_argument("--run", type=Path, required=True)
         packing.add_argument("--checkpoints", type=Path, required=True, help="a folder, such as models/checkpoints")
 
+    text = "make a bundle of a released checkpoint of PCM-Net and OpenAI's CLIP"
+    converting = commands.add_parser("convert", help=text, description=text)
+    converting.add_argument("checkpoint", type=Path, help="PCM-Net's weights, a file of torch.save")
+    converting.add_argument("--clip", type=Path, required=True, help="CLIP as OpenAI released it, or its state dict")
+    converting.add_argument("--concepts", type=Path, required=True, help="a pickle of (words, embeddings)")
+    converting.add_argument("--vocabulary", type=Path, required=True, help="the decoder's words, one a line")
+    converting.add_argument("--merges", type=Path, help="bpe_simple_vocab_16e6.txt.gz; else an installed package's")
+    converting.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    converting.add_argument("--id", default="", help="the bundle's name; else the checkpoint's")
+    converting.add_argument("--precisions", nargs="+", choices=STORAGES, default=list(STORAGES))
+
     evaluate = command("evaluate", "caption the validation photos and print the metrics")
     evaluate.add_argument("--url", help="through a running service, such as http://127.0.0.1:8080")
     evaluate.add_argument("--bundle", type=Path, help="through a bundle's graphs; with --url, how many captions are the same")
@@ -62,6 +75,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _convert(options: argparse.Namespace) -> None:
+    try:
+        found = released_pieces(
+            options.checkpoint, options.clip, options.concepts, options.vocabulary, options.merges, options.id
+        )
+        manifest = convert(found, options.out, options.precisions)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"pcmnet convert: {error}") from None
+    print("not used: " + (", ".join(found.unused) or "nothing"))
+    for precision in manifest["precisions"]:
+        size = sum(manifest["files"][file]["bytes"] for file in manifest["precisions"][precision].values())
+        print(f"{precision}: {size / 1e6:.1f} MB")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.command == "pack":
@@ -69,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if options.command == "unpack":
         unpack(options.checkpoints, options.run)
+        return
+    if options.command == "convert":
+        _convert(options)
         return
     work = Workspace(read_config(options.config), options.data, options.run)
     if options.command == "features":

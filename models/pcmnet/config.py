@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+PROMPTS = ("a photo of a {}", "a {}", "there is a {} in the picture")
+"""A concept's embedding is the mean of its embeddings in these."""
+
 
 @dataclass
 class VisionConfig:
     tower: str = "efficientnet-lite2"
     side: int = 288
     """Pixels of the square input."""
+    resize: str = "stretch"
+    """How photos become square: see `data.decode_photo`."""
 
 
 @dataclass
@@ -56,7 +61,7 @@ class TowerConfig:
 class ConceptConfig:
     min_captions: int = 5
     max_words: int = 800
-    prompts: list[str] = field(default_factory=lambda: ["a photo of a {}", "a {}", "there is a {} in the picture"])
+    prompts: list[str] = field(default_factory=lambda: list(PROMPTS))
     epochs: int = 15
     """Of the map that moves the words' embeddings to photos that show them."""
     batch_size: int = 256

@@ -57,14 +57,27 @@ def read_texts(data: Path) -> list[str]:
         return [line.strip() for line in lines if line.strip()]
 
 
-def decode_photo(path: Path, side: int) -> NDArray[np.uint8]:
-    """The photo as the service sees it: EXIF orientation applied, stretched by bicubic  # [side, side, 3] uint8 sRGB"""
+def decode_photo(path: Path, side: int, resize: str = "stretch") -> NDArray[np.uint8]:
+    """The photo as the service sees it: EXIF orientation applied, resized by bicubic  # [side, side, 3] uint8 sRGB
+
+    `stretch` ignores the aspect ratio; `crop` is CLIP's pre-processing: the short side fitted, the middle cut out.
+    """
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
+        if resize == "crop":
+            return np.asarray(fit_and_crop(upright, side))
         return np.asarray(upright.resize((side, side), Image.Resampling.BICUBIC))
 
 
-def open_pixels(path: Path, photos: Sequence[Photo], images: Path, side: int) -> NDArray[np.uint8]:
+def fit_and_crop(image: Image.Image, side: int) -> Image.Image:
+    """With CLIP's roundings: the long side down, the margins half to even."""
+    short = min(image.size)
+    width, height = (side if length == short else int(side * length / short) for length in image.size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
+
+
+def open_pixels(path: Path, photos: Sequence[Photo], images: Path, side: int, resize: str = "stretch") -> NDArray[np.uint8]:
     """Memory-mapped pixels of all photos, written on first use  # [rows, side, side, 3] uint8"""
     shape = (len(photos), side, side, 3)
     if not path.exists():
@@ -72,7 +85,7 @@ def open_pixels(path: Path, photos: Sequence[Photo], images: Path, side: int) ->
         partial = path.with_suffix(".partial")
         store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
         with ThreadPoolExecutor() as pool:
-            decoded = pool.map(lambda photo: decode_photo(images / photo.image, side), photos)
+            decoded = pool.map(lambda photo: decode_photo(images / photo.image, side, resize), photos)
             for row, pixels in enumerate(tqdm(decoded, total=len(photos), desc="pixels")):
                 store[row] = pixels
         store.flush()

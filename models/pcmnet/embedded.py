@@ -39,6 +39,7 @@ from .calibration import (
 from .concepts import named_share
 from .data import Photo
 from .decoding_choice import decoding_of, try_decodings
+from .encoders import EmbeddedImageEncoder, EmbeddedTextEncoder
 from .export import graphs_of
 from .export_compare import Comparison, compare_graphs
 from .int8 import Examples
@@ -84,9 +85,8 @@ def assemble(work: Workspace) -> Pieces:
         features = work.pooled(tuned=True)[[photo.row for photo in work.split("train")]]
         images = dual.embed_image(features[:, None])
     return Pieces(
-        tower=work.tower(tuned=True),
-        dual=dual,
-        sentences=work.sentence_encoder,
+        encoder=EmbeddedImageEncoder(work.tower(tuned=True), dual),
+        text_encoder=EmbeddedTextEncoder(work.sentence_encoder, dual),
         captioner=work.captioner(),
         vocabulary=work.vocabulary,
         concepts=words,

@@ -22,11 +22,11 @@ PRECISIONS = (*STORAGES, "int8")
 def trace(pieces: Pieces) -> Graphs:
     """Flat graphs in float32: the decoder's as `start` and `step`, the others by manifest key."""
     return {
-        "encoder": encoder_graph(pieces.tower, pieces.dual, pieces.side),
+        "encoder": encoder_graph(pieces.encoder, pieces.side),
         "mixup": mixup_graph(pieces.captioner),
         "start": start_graph(pieces.captioner),
         "step": step_graph(pieces.captioner),
-        "textEncoder": text_encoder_graph(pieces.sentences, pieces.dual),
+        "textEncoder": text_encoder_graph(pieces.text_encoder),
     }
 
 

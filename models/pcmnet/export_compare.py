@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .beam_search import Beams, beam_search
 from .bundle import Pieces
-from .export_graphs import Encoder, Mixup, TextEncoder
+from .export_graphs import Mixup
 from .model import Memory
 from .onnx_pipeline import FORBIDDEN, Arrays, OnnxPipeline, run
 from .text import sentence_of
@@ -73,7 +73,7 @@ def compare_graphs(
     """`pixels` [P, H, W, 3] of P photos, and texts for the text encoder, through the bundle's graphs and through PyTorch."""
     pipeline = OnnxPipeline(folder, precision)
     sessions = pipeline.sessions
-    encoder, mixup = Encoder(pieces.tower, pieces.dual), Mixup(pieces.captioner)
+    encoder, text_encoder, mixup = pieces.encoder, pieces.text_encoder, Mixup(pieces.captioner)
     differences = _Differences()
     equal, beams, unlike = 0, 0, 0
     examples: list[tuple[str, str]] = []
@@ -106,10 +106,10 @@ def compare_graphs(
                 examples.append((sentence_of(pair[0]), sentence_of(pair[1])))
     differences["decoder.tokens"] = unlike / beams
 
-    tokens = pieces.sentences.tokenizer(
-        list(texts), padding=True, truncation=True, max_length=pieces.sentences.max_tokens, return_tensors="pt"
+    tokens = text_encoder.tokenizer(
+        list(texts), padding=True, truncation=True, max_length=text_encoder.max_tokens, return_tensors="pt"
     )
-    expected_text = TextEncoder(pieces.sentences, pieces.dual)(tokens["input_ids"], tokens["attention_mask"])
+    expected_text = text_encoder(tokens["input_ids"], tokens["attention_mask"])
     inputs = {name: tokens[name].numpy() for name in ("input_ids", "attention_mask")}
     differences.note("textEncoder", {"text_embedding": expected_text.numpy()}, run(sessions["textEncoder"], inputs))
     return Comparison(dict(differences), equal / len(pixels), len(pixels), examples)

@@ -19,11 +19,10 @@ from torch.export import Dim
 
 from .beam_search import BeamStep, Fixed, State, first_state
 from .config import ModelConfig
-from .dual_encoder import DualEncoder, SentenceEncoder
+from .encoders import ImageEncoder, TextEncoder
 from .mixup import most_salient
 from .model import KeysValues, PCMNet, additive
 from .onnx_loop import loop_over
-from .vision import LiteTower
 
 OPSET = 20
 POSITIONS = 128
@@ -38,17 +37,6 @@ def memory_length(config: ModelConfig) -> int:
     return 1 + config.patches + most_salient(config.patches, config.k, config.k2, config.mode)
 
 
-class Encoder(nn.Module):
-    def __init__(self, tower: LiteTower, dual: DualEncoder) -> None:
-        super().__init__()
-        self.tower, self.dual = tower, dual
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 [B, H, W, 3] → grid [B, N, D], local [B, N, E], image_embedding [B, E]"""
-        grid = self.tower(pixels)
-        return grid, self.dual.embed_patches(grid), self.dual.embed_image(grid)
-
-
 class Mixup(nn.Module):
     def __init__(self, model: PCMNet) -> None:
         super().__init__()
@@ -59,16 +47,6 @@ class Mixup(nn.Module):
         patches and concepts [B, N, k]"""
         memory = self.model.encode(grid, local, image, concepts, compact=True)
         return memory.states, memory.mask, memory.concepts.ids, memory.concepts.scores, memory.patch_scores
-
-
-class TextEncoder(nn.Module):
-    def __init__(self, sentences: SentenceEncoder, dual: DualEncoder) -> None:
-        super().__init__()
-        self.sentences, self.dual = sentences, dual
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """int64 [X, S] twice → unit vectors [X, E]"""
-        return self.dual.embed_text(self.sentences(input_ids, attention_mask))
 
 
 def _pairs(flat: Sequence[Tensor]) -> list[KeysValues]:
@@ -159,12 +137,11 @@ def declare_shape(value: onnx.ValueInfoProto, dims: Dims) -> None:
     value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, dims))
 
 
-def encoder_graph(tower: LiteTower, dual: DualEncoder, side: int) -> onnx.ModelProto:
-    n, width = tower.patches, tower.width
-    e = dual.text.out_features
+def encoder_graph(encoder: ImageEncoder, side: int) -> onnx.ModelProto:
+    n, width, e = encoder.patches, encoder.width, encoder.embedding
     pixels = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
     return to_onnx(
-        Encoder(tower, dual),
+        encoder,
         {"pixels": (pixels, ("B", side, side, 3))},
         {"grid": ("B", n, width), "local": ("B", n, e), "image_embedding": ("B", e)},
     )
@@ -192,12 +169,12 @@ def mixup_graph(model: PCMNet) -> onnx.ModelProto:
     )
 
 
-def text_encoder_graph(sentences: SentenceEncoder, dual: DualEncoder) -> onnx.ModelProto:
-    ids = torch.randint(1000, 2000, (2, 6))
+def text_encoder_graph(encoder: TextEncoder) -> onnx.ModelProto:
+    ids = torch.randint(1, 100, (2, 6))
     return to_onnx(
-        TextEncoder(sentences, dual),
+        encoder,
         {"input_ids": (ids, ("X", "S")), "attention_mask": (torch.ones_like(ids), ("X", "S"))},
-        {"text_embedding": ("X", dual.text.out_features)},
+        {"text_embedding": ("X", encoder.embedding)},
     )
 
 

@@ -61,9 +61,9 @@ def int8_graphs(flat: Graphs, pieces: Pieces, seen: Observation, examples: Examp
         encoded = run(encoder, {"pixels": np.ascontiguousarray(examples.pixels[first : first + BATCH])})
         mixed = watched["mixup"](encoded | {"concepts": concepts})
         _search(watched["start"], watched["step"], mixed, pieces)
-    sentences = pieces.sentences
+    text_encoder = pieces.text_encoder
     for text in examples.texts:
-        tokens = sentences.tokenizer([text], truncation=True, max_length=sentences.max_tokens, return_tensors="np")
+        tokens = text_encoder.tokenizer([text], truncation=True, max_length=text_encoder.max_tokens, return_tensors="np")
         watched["textEncoder"]({name: tokens[name] for name in ("input_ids", "attention_mask")})
     convolved = quantise_convolutions(flat["encoder"], seen)
     quantised = {name: quantise_linears(flat[name], graph.ranges()) for name, graph in watched.items()}

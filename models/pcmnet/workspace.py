@@ -40,8 +40,9 @@ class Workspace:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        side = self.config.vision.side
-        return open_pixels(self.run / f"pixels-{side}.npy", self.photos, self.data / "images", side)
+        side, resize = self.config.vision.side, self.config.vision.resize
+        name = f"pixels-{side}.npy" if resize == "stretch" else f"pixels-{side}-{resize}.npy"
+        return open_pixels(self.run / name, self.photos, self.data / "images", side, resize)
 
     @cached_property
     def sentence_encoder(self) -> SentenceEncoder:

@@ -16,7 +16,7 @@ from toy_pieces import CONCEPTS, SIDE, WORDS, random_pieces, random_pixels
 from pcmnet.bundle import GRAPHS, Pieces, read_bundle
 from pcmnet.export import export_bundle
 from pcmnet.export_compare import compare_graphs
-from pcmnet.export_graphs import Encoder, Mixup, to_onnx
+from pcmnet.export_graphs import Mixup, to_onnx
 from pcmnet.onnx_pipeline import OnnxPipeline, open_session, run
 from pcmnet.onnx_weights import store
 
@@ -84,7 +84,7 @@ def test_any_number_of_images_and_concepts_goes_through(pieces: Pieces, folder: 
     pipeline = OnnxPipeline(folder, "fp32", threads=1)
     pixels = random_pixels(images)
     with torch.no_grad():
-        features = Encoder(pieces.tower, pieces.dual)(torch.from_numpy(pixels))
+        features = pieces.encoder(torch.from_numpy(pixels))
         for count in (5, 6, 9):
             concepts = pieces.concept_embeddings[:count]
             expected = Mixup(pieces.captioner)(*features, concepts)
@@ -101,7 +101,7 @@ def test_zero_rows_pad_the_concepts(pieces: Pieces, folder: Path) -> None:
     concepts[:2] = pieces.concept_embeddings[:2].numpy()
     found = run(pipeline.sessions["mixup"], {**encoded, "concepts": concepts})
     assert np.isfinite(found["memory"]).all()
-    assert (found["patch_scores"][found["concept_ids"][:, None].repeat(pieces.tower.patches, 1) >= 2] == 0).all()
+    assert (found["patch_scores"][found["concept_ids"][:, None].repeat(pieces.encoder.patches, 1) >= 2] == 0).all()
 
 
 def test_padding_does_not_change_a_text(folder: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pcmnet.bundle import read_bundle
+from pcmnet.clip import ClipSizes
 from pcmnet.onnx_pipeline import open_session, run
 
 SIDE = 56
@@ -30,30 +31,29 @@ def script() -> ModuleType:
 
 
 def test_graphs_are_those_of_the_towers(script: ModuleType, tmp_path: Path) -> None:
-    sizes = script.Sizes(
+    sizes = ClipSizes(
         side=SIDE,
+        patch=14,
+        pool=2,
         vision_width=64,
         vision_layers=2,
-        vision_heads=4,
-        text_width=48,
+        text_width=64,
         text_layers=2,
-        text_heads=4,
         embedding=32,
         text_vocabulary=31000,
-        vocabulary=300,
     )
-    script.export(tmp_path, sizes)
+    script.export(tmp_path, sizes, vocabulary=300)
     manifest = read_bundle(tmp_path)
     assert manifest["grid"] == {"rows": 2, "columns": 2}
     assert set(manifest["precisions"]) == {"fp16", "w8"}
 
-    pieces = script.random_pieces(sizes)
+    pieces = script.random_pieces(sizes, vocabulary=300)
     pixels = torch.randint(0, 256, (3, SIDE, SIDE, 3), dtype=torch.uint8)
     ids = torch.tensor([[101, 2000, 3000, 102], [101, 2500, 102, 0]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     with torch.no_grad():
-        grid, local, image = (each.numpy() for each in pieces.tower(pixels))
-        text = pieces.sentences(ids, mask).numpy()
+        grid, local, image = (each.numpy() for each in pieces.encoder(pixels))
+        text = pieces.text_encoder(ids, mask).numpy()
     for precision, tolerance in (("fp16", 5e-3), ("w8", 1e-1)):
         files = manifest["precisions"][precision]
         encoded = run(open_session(tmp_path / files["encoder"]), {"pixels": pixels.numpy()})

@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel
 
 from pcmnet.bundle import Decoding, Logistic, Pieces
 from pcmnet.dual_encoder import DualEncoder, SentenceEncoder, packaged_sentence_encoder
+from pcmnet.encoders import EmbeddedImageEncoder, EmbeddedTextEncoder
 from pcmnet.text import UNKNOWN, Vocabulary
 from pcmnet.vision import LiteTower
 
@@ -43,9 +44,8 @@ def random_pieces(folder: Path) -> Pieces:
     dual = DualEncoder(tower.width, 16, 32, 24, 0.1).eval()
     captioner = random_captioner(len(WORDS) + 2, grid_width=tower.width, patches=tower.patches)
     return Pieces(
-        tower=tower,
-        dual=dual,
-        sentences=tiny_sentence_encoder(folder / "sentences"),
+        encoder=EmbeddedImageEncoder(tower, dual),
+        text_encoder=EmbeddedTextEncoder(tiny_sentence_encoder(folder / "sentences"), dual),
         captioner=captioner,
         vocabulary=Vocabulary([*WORDS, UNKNOWN]),
         concepts=CONCEPTS,

@@ -1,0 +1,79 @@
+"""Reading pickles of other people without running what is in them: tensors, arrays and plain containers, nothing else."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def _load_storage(data: bytes) -> Any:
+    """`torch.storage._load_from_bytes`, which a pickled tensor calls, without its unrestricted `torch.load`."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+# Arrays are rebuilt by functions that moved between numpy's versions; a pickle names the module of its writer's.
+_NUMPY = {name: getattr(np._core.multiarray, name) for name in ("_reconstruct", "scalar")}
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch.storage", "_load_from_bytes"): _load_storage,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    **{(f"numpy.{core}.multiarray", name): made for core in ("core", "_core") for name, made in _NUMPY.items()},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): np._core.numeric._frombuffer for core in ("core", "_core")},
+    ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
+}
+
+
+class _Restricted(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} is no tensor, array or plain container") from None
+
+
+def _unpickle(file: BinaryIO) -> Any:
+    return _Restricted(file).load()
+
+
+def load_pickle(path: Path) -> Any:
+    """What `pickle.dump` wrote; raises ValueError for anything but tensors, arrays, numbers, texts and plain containers."""
+    try:
+        with path.open("rb") as file:
+            return _unpickle(file)
+    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} was not read: {error}") from error
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote of a dictionary, on the CPU; raises ValueError for the same reasons as `load_pickle`."""
+    allowed = [*_NUMPY.values(), np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in np.sctypeDict.values())]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, RuntimeError) as error:
+        # PyTorch's message advises to load without the restriction.
+        refused = str(error).partition("GLOBAL ")[2].split(" was not")[0]
+        raise ValueError(f"{path} was not read: " + (f"it holds {refused}" if refused else "it is no PyTorch file")) from None
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds a {type(state).__name__}, not a dictionary of tensors")
+    return state
+
+
+def state_dict_in(path: Path) -> dict[str, Tensor]:
+    """The weights of a training checkpoint: under `model` or by themselves, names without `module.`."""
+    held = load_tensors(path)
+    state = held.get("model", held)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict")
+    return {name.removeprefix("module."): value for name, value in state.items()}

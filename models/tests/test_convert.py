@@ -1,0 +1,175 @@
+"""`pcmnet convert` on random weights in the layout of the released checkpoints."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from random_clip import SMALL, random_openai_state, write_merges
+
+from pcmnet.bundle import read_bundle
+from pcmnet.cli import main
+from pcmnet.config import ModelConfig
+from pcmnet.convert import read_captioner, read_concepts, released_pieces
+from pcmnet.data import decode_photo
+from pcmnet.export_compare import compare_graphs, torch_decode
+from pcmnet.model import PCMNet
+from pcmnet.onnx_pipeline import OnnxPipeline
+
+WORDS = [f"word{n}" for n in range(38)] + ["UNK"]
+CONCEPTS = ["cat", "dog", "hat", "bat", "at", "tree", "sea"]
+PHOTOS = 64
+
+
+@dataclass(frozen=True)
+class Files:
+    folder: Path
+    bundle: Path
+    printed: str
+
+    @property
+    def arguments(self) -> list[str]:
+        return arguments_of(self.folder)
+
+
+def arguments_of(folder: Path) -> list[str]:
+    options = {"clip": "clip.pt", "concepts": "concepts.pkl", "vocabulary": "words.txt", "merges": "merges.txt"}
+    return [
+        "convert",
+        str(folder / "checkpoint.pth"),
+        *(part for name, file in options.items() for part in (f"--{name}", str(folder / file))),
+    ]
+
+
+def write_photos(folder: Path) -> None:
+    """Blocks of colour of several sizes."""
+    folder.mkdir()
+    rng = np.random.default_rng(8)
+    for n in range(PHOTOS):
+        colours = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        Image.fromarray(colours).resize((70 + n, 60), Image.Resampling.NEAREST).save(folder / f"{n:02}.png")
+
+
+def released_captioner(proj: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> PCMNet:
+    """Random, in a small width, with CLIP's projection; its sentences end and differ by image."""
+    torch.manual_seed(9)
+    sizes = {"grid_width": 128, "embedding": 32, "patches": 4, "width": 64, "heads": 1, "ffn": 96}
+    model = PCMNet(ModelConfig(vocabulary=len(WORDS) + 1, encoder_layers=3, decoder_layers=3, **sizes), own_projection=True)
+    with torch.no_grad():
+        model.visual_embed.proj.copy_(proj)
+        model.visual_embed.ln_post.weight.copy_(norm[0])
+        model.visual_embed.ln_post.bias.copy_(norm[1])
+        model.predictor.logits.weight *= 5
+        for layer in model.decoder.g_layers:
+            layer.x_att.self["value"].weight *= 4
+    return model
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("released")
+    clip = random_openai_state(SMALL)
+    torch.save(clip, folder / "clip.pt")
+    write_merges(folder / "merges.txt", SMALL)
+    model = released_captioner(clip["visual.proj"], (clip["visual.ln_post.weight"], clip["visual.ln_post.bias"]))
+    state = {f"module.{name}": value for name, value in model.state_dict().items()} | {"module.extra.weight": torch.ones(3)}
+    torch.save({"model": state, "trainer": {"iteration": 5, "epoch": 2}}, folder / "checkpoint.pth")
+    torch.manual_seed(10)
+    vectors = 1.007 * F.normalize(torch.randn(len(CONCEPTS), 32), dim=-1)
+    (folder / "concepts.pkl").write_bytes(pickle.dumps((CONCEPTS, vectors.half())))
+    (folder / "words.txt").write_text("".join(f"{word}\n" for word in WORDS))
+    write_photos(folder / "photos")
+    bundle = folder / "bundle"
+    with pytest.MonkeyPatch.context() as patch:
+        lines: list[str] = []
+        patch.setattr("builtins.print", lambda *values, **_: lines.append(" ".join(map(str, values))))
+        main([*arguments_of(folder), "--out", str(bundle), "--precisions", "fp32", "fp16", "w8", "--id", "released"])
+    return Files(folder, bundle, "\n".join(lines))
+
+
+def pixels_of(files: Files) -> np.ndarray:
+    return np.stack([decode_photo(path, SMALL.side, "crop") for path in sorted((files.folder / "photos").iterdir())])
+
+
+def test_the_command_says_which_keys_it_did_not_use(files: Files) -> None:
+    said = files.printed.splitlines()[0]
+    assert said.startswith("not used: extra.weight, input_resolution (of CLIP)")
+    assert said.count(",") == 3
+    assert {line.split(":")[0] for line in files.printed.splitlines()[1:]} == {"fp32", "fp16", "w8"}
+
+
+def test_the_bundle_says_what_it_is(files: Files) -> None:
+    manifest = read_bundle(files.bundle)
+    assert manifest["id"] == "released"
+    assert manifest["image"] == {"width": 56, "height": 56, "resize": "crop", "kernel": "cubic"}
+    assert manifest["dimensions"]["vocabulary"] == 40
+    assert manifest["decoding"] == {
+        "beamSize": 3,
+        "maxLength": 20,
+        "lengthPenalty": 0.0,
+        "noRepeatNgram": 0,
+        "rerankWeight": 0.0,
+        "blockedWords": ["UNK"],
+    }
+    assert json.loads((files.bundle / "concepts.json").read_text()) == CONCEPTS
+    lengths = np.linalg.norm(np.fromfile(files.bundle / "concepts.f32", "<f4").reshape(-1, 32), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=1e-6)
+
+
+def test_graphs_are_pytorchs_and_so_are_all_captions(files: Files) -> None:
+    """The reference takes the checkpoint's own projection, as the released code does, and its inference form."""
+    folder = files.folder
+    found = released_pieces(*(folder / n for n in ("checkpoint.pth", "clip.pt", "concepts.pkl", "words.txt", "merges.txt")))
+    pieces, pixels = found.pieces, pixels_of(files)
+    compared = compare_graphs(pieces, files.bundle, "fp32", pixels, ["a cat", "at"], batch_size=16)
+    assert compared.largest <= 1e-3, compared.differences
+    assert compared.differences["decoder.tokens"] == 0
+    assert compared.equal_captions == 1
+
+    model, _ = read_captioner(folder / "checkpoint.pth")
+    with torch.inference_mode():
+        grid, _, image = pieces.encoder(torch.from_numpy(pixels))
+        memory = model.encode(grid, model.visual_embed.local(grid), image, read_concepts(folder / "concepts.pkl")[1])
+        beams = torch_decode(replace(pieces, captioner=model), memory)
+    captions = [" ".join(pieces.vocabulary.decode(tokens.tolist())) for tokens in beams.tokens[:, 0]]
+    onnx = OnnxPipeline(files.bundle, "fp32").caption(pixels)
+    assert [" ".join(beams[0]) for beams in onnx.words] == captions
+    assert len(set(captions)) > PHOTOS // 4
+    assert not any("." in caption for caption in captions)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("words.txt", b"one\ntwo\nUNK\n", "vocabulary is 4 in one and 40 in another"),
+        ("concepts.pkl", pickle.dumps((CONCEPTS, torch.ones(3, 32))), "7 words, but embeddings of shape"),
+        ("concepts.pkl", pickle.dumps({"a": 1}), "no pair of words"),
+        ("checkpoint.pth", b"nothing", "was not read"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(
+    files: Files, file: str, content: bytes, says: str, tmp_path: Path
+) -> None:
+    for path in files.folder.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / file).unlink()
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(SystemExit, match=says):
+        main([*arguments_of(tmp_path), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_clip_is_refused(files: Files, tmp_path: Path) -> None:
+    clip = random_openai_state(SMALL)
+    clip["visual.proj"] = -clip["visual.proj"]
+    torch.save(clip, tmp_path / "clip.pt")
+    with pytest.raises(SystemExit, match="trained on another CLIP"):
+        main([*files.arguments, "--clip", str(tmp_path / "clip.pt"), "--out", str(tmp_path / "out")])
