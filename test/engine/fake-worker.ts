@@ -1,7 +1,7 @@
 /**
  * An inference process without a model, for tests of the processes around it. An image's first byte says what happens
- * to it, its second is its number; its caption tells the number and the process that wrote it, and `encodeMs` is the size
- * of its batch.
+ * to it, its second and third are its number; its caption tells the number, the process that wrote it and what was asked, and
+ * `encodeMs` is the size of its batch.
  */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -65,10 +65,17 @@ async function answer(item: WorkItem, batchSize: number): Promise<ItemAnswer> {
     const scores = item.texts.map(() => ({ cosine: (pixels[1] ?? 0) / 100, clipScore: 0, isCut: false }));
     return { ok: true, outcome: { scores, timing: { encodeMs: batchSize, scoreMs: 1 } } };
   }
-  const text = `${pixels[1] ?? 0} by ${process.pid}`;
+  const { candidates, beamSize, maxLength, avoidWords, genderNeutral } = item.options;
+  const asked = [candidates, beamSize, maxLength, avoidWords.join('+'), genderNeutral].join('/');
+  const text = `${numberOf(pixels)} by ${process.pid} asked ${asked}`;
   const timing = { encodeMs: batchSize, mixupMs: 1, captionMs: 1, scoreMs: 1 };
   const candidate = { text, confidence: 0.5, clipScore: 1, logProb: -1, meanLogProb: -1 };
   return { ok: true, outcome: { candidates: [candidate], concepts: [], timing } };
+}
+
+/** The second byte, and the third of those that have more. */
+function numberOf([, low = 0, high = 0]: Uint8Array): number {
+  return low + 256 * high;
 }
 
 const batches = createBatchLoop(
