@@ -1,8 +1,10 @@
-"""The documented commands make the embedded model as its card says, and nothing more."""
+"""Stages do what a configuration asks for, and nothing more."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import pytest
 
 from pcmnet.config import read_config
 from pcmnet.stages import STAGES
@@ -14,9 +16,17 @@ EMBEDDED = Path(__file__).parents[1] / "configs" / "embedded.toml"
 def test_stages_that_a_configuration_does_not_name_are_left_out(tmp_path: Path):
     # Neither the data nor earlier stages are there: a stage that did anything would fail.
     work = Workspace(read_config(EMBEDDED), tmp_path / "data", tmp_path / "run")
-    assert STAGES["self-critical"](work) == {}
-    work.config.model.adapt_concepts = False
-    work.config.domain.sources = []
-    for name in ("concepts", "domain"):
+    for name in ("domain", "self-critical"):
         assert STAGES[name](work) == {}
+    work.config.model.adapt_concepts = False
+    assert STAGES["concepts"](work) == {}
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_source_without_training_photos_is_refused(tmp_path: Path):
+    lines = ('{"image": "%s.jpg", "source": "mine", "split": "%s", "captions": ["a dog"]}' % (s, s) for s in ("train", "val"))
+    (tmp_path / "captions.jsonl").write_text("\n".join(lines))
+    work = Workspace(read_config(EMBEDDED), tmp_path, tmp_path / "run")
+    work.config.domain.sources = ["flickr8k"]
+    with pytest.raises(ValueError, match="no training photo is of the sources flickr8k"):
+        STAGES["domain"](work)
