@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ def test_stages_that_a_configuration_does_not_name_are_left_out(tmp_path: Path):
 
 
 def test_a_source_without_training_photos_is_refused(tmp_path: Path):
-    lines = ('{"image": "%s.jpg", "source": "mine", "split": "%s", "captions": ["a dog"]}' % (s, s) for s in ("train", "val"))
-    (tmp_path / "captions.jsonl").write_text("\n".join(lines))
+    photos = [{"image": f"{split}.jpg", "source": "mine", "split": split, "captions": ["a dog"]} for split in ("train", "val")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, photos)))
     work = Workspace(read_config(EMBEDDED), tmp_path, tmp_path / "run")
     work.config.domain.sources = ["flickr8k"]
     with pytest.raises(ValueError, match="no training photo is of the sources flickr8k"):
