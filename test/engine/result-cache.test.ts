@@ -132,7 +132,7 @@ describe('the result cache', () => {
       [false, ...Array<boolean>(19).fill(true)],
     );
     for (const { outcome, cached, queueMs } of answers) {
-      assert.equal(outcome.candidates[0]?.text, `1 by ${pid}`);
+      assert.equal(outcome.candidates[0]?.text, `1 by ${pid} asked 1/3/20//false`);
       assert.equal(outcome.timing.encodeMs, cached ? 0 : 1);
       assert.ok(queueMs >= 0);
     }
