@@ -11,7 +11,7 @@ from .checkpoints import pack, unpack
 from .config import read_config
 from .convert import convert, released_pieces
 from .embedded import INVARIANCE_PHOTOS, SHIPPED, bundle_invariance, evaluate_captions, export_embedded
-from .export import STORAGES
+from .export import PRECISIONS, STORAGES
 from .stages import STAGES
 from .workspace import Workspace
 
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--precisions",
         nargs="+",
-        choices=["w8", "fp16", "fp32", "int8"],
+        choices=PRECISIONS,
         default=SHIPPED,
         help="the first is what a CPU runs, and what decoding and confidence are fitted to",
     )
