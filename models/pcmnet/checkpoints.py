@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-CAPTIONERS = ("captioner-rewarded", "captioner-domain", "captioner")
-"""After the stages `self-critical`, `domain` and `captioner`."""
+CAPTIONERS = ("captioner-rewarded", "captioner-refined", "captioner")
+"""After the stages `self-critical`, `refine` and `captioner`."""
 PARTS = {"tower": ("tower",), "dual-encoder": ("dual-encoder",), "captioner": CAPTIONERS}
 """Each part and the names its file may have in a run's folder, the furthest trained first. The captioner has the concept map."""
 CONCEPT_MAP = "visual_embed.concept_map."

@@ -102,8 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     work = Workspace(read_config(options.config), options.data, options.run)
     if options.command == "features":
-        for mirrored in (False, True) if options.tuned else (False,):
-            work.grids(options.tuned, mirrored)
+        work.grids(options.tuned)
+        if options.tuned:
+            work.mirrored_grids()
     elif options.command == "train":
         for name, stage in STAGES.items():
             if options.stage in (name, "all"):

@@ -127,20 +127,30 @@ class CaptionerConfig:
 
 
 @dataclass
-class DomainConfig:
-    """More cross-entropy on the photos whose captions are written as those the model will be judged by."""
+class RefineConfig:
+    """More cross-entropy after the first, with cropped photos and with captions that have no photo."""
 
-    sources: list[str] = field(default_factory=list)
-    """Names in `captions.jsonl`; none leaves the stage out."""
-    epochs: int = 1
-    learning_rate: float = 1e-4
-    warmup_steps: int = 20
+    epochs: int = 0
+    """0 leaves the stage out."""
+    learning_rate: float = 2e-4
+    warmup_steps: int = 100
+    crops: int = 1
+    """Views of the photos, each photo cropped at random once in each, half of them mirrored."""
+    min_crop_area: float = 0.6
+    text_batch: int = 64
+    """Captions without photos in a step; 0 for none."""
+    text_weight: float = 0.5
+    """Of their loss beside that of the photos."""
 
 
 @dataclass
 class SelfCriticalConfig:
     """Training on the reward of the model's own captions, after cross-entropy."""
 
+    sources: list[str] = field(default_factory=list)
+    """Names in `captions.jsonl`, of photos whose captions are written as those the model will be judged by; all if empty."""
+    temperature: float = 1.0
+    """Of the softmax that captions are drawn from; below 1, words that label smoothing alone makes likely are drawn less."""
     batch_size: int = 32
     samples: int = 5
     """Captions drawn of each photo; each is compared with the others."""
@@ -168,7 +178,7 @@ class Config:
     concepts: ConceptConfig = field(default_factory=ConceptConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     captioner: CaptionerConfig = field(default_factory=CaptionerConfig)
-    domain: DomainConfig = field(default_factory=DomainConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
     self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
 
 

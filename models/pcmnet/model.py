@@ -161,6 +161,23 @@ class VisualEmbed(nn.Module):
         kind = table[0] + types.unsqueeze(-1) * (table[1] - table[0])
         return self.dropout(self.embeddings_norm(F.relu(x + positions + kind)))
 
+    def of_text(self, text: Tensor, vocabulary: Tensor) -> Tensor:
+        """Embeddings of captions [B, E] in the place of images: a caption without a photo has no patches, but the global
+        token and its concepts, at places drawn at random  # [B, 1 + k, d]"""
+        c = self.config
+        with torch.no_grad():
+            if c.adapt_concepts:
+                vocabulary = self.concept_map(vocabulary)
+            tags = detect_concepts(text, vocabulary, c.k, c.temperature, c.threshold).tags
+            places = torch.rand(len(text), c.patches, device=text.device).topk(c.k, dim=-1).indices
+        start = self.g_embeddings(self._noisy(text)).unsqueeze(1)
+        positions = torch.cat([self.embeddings_pos[:, :1].expand_as(start), self.embeddings_pos[0, 1:][places]], 1)
+        types = torch.cat([text.new_zeros(len(text), 1), text.new_ones(len(text), c.k)], 1)
+        return self._finish(torch.cat([start, self.t_embeddings(tags)], 1), positions, types)
+
+    def _noisy(self, embedding: Tensor) -> Tensor:
+        return F.normalize(embedding + torch.randn_like(embedding) * math.sqrt(self.config.noise_variance), dim=-1)
+
     def forward(
         self, grid: Tensor, local: Tensor, image: Tensor, vocabulary: Tensor, compact: bool = False
     ) -> tuple[Tensor, Tensor, Concepts, Tensor]:
@@ -178,8 +195,7 @@ class VisualEmbed(nn.Module):
         first = m.new_zeros(m.shape[0], 1)
         patches, tags = self.embeddings(grid), self.t_embeddings(v)
         if self.training:
-            noisy = image + torch.randn_like(image) * math.sqrt(c.noise_variance)
-            start = self.g_embeddings(F.normalize(noisy, dim=-1)).unsqueeze(1)
+            start = self.g_embeddings(self._noisy(image)).unsqueeze(1)
             mixed = torch.where(m.unsqueeze(-1) > 0, tags, patches)
             x = self._finish(torch.cat([start, mixed], 1), self.embeddings_pos, torch.cat([first, m], 1))
             return x, torch.ones_like(x[..., 0]), concepts, similarity
@@ -281,11 +297,20 @@ class PCMNet(nn.Module):
 
     def forward(self, memory: Memory, tokens: Tensor) -> Tensor:
         """Teacher forcing: `tokens` [B·n, T], n captions of each image in a row → logits  # [B·n, T, V]"""
+        return self._predict(memory.states, memory.mask, tokens)
+
+    def of_text(self, text: Tensor, vocabulary: Tensor, tokens: Tensor) -> Tensor:
+        """The same of captions [B, T] without a photo, whose embeddings [B, E] are all there is → logits  # [B, T, V]"""
+        x = self.visual_embed.of_text(text, vocabulary)
+        mask = torch.ones_like(x[..., 0])
+        return self._predict(self.encoder(x, mask), mask, tokens)
+
+    def _predict(self, states: Tensor, mask: Tensor, tokens: Tensor) -> Tensor:
         x = self.token_embed(tokens)
         length = tokens.shape[1]
         causal = torch.full((length, length), MASKED, device=x.device, dtype=x.dtype).triu(1)
-        cross_mask = additive(memory.mask)
-        for layer, cross in zip(self.decoder.g_layers, self.decoder.cross(memory.states), strict=True):
+        cross_mask = additive(mask)
+        for layer, cross in zip(self.decoder.g_layers, self.decoder.cross(states), strict=True):
             x = layer(x, layer.self_attn.keys_values(x), causal, cross, cross_mask)
         return self.predictor(x)
 

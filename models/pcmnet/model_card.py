@@ -72,13 +72,15 @@ def _later_stages(config: Config) -> str:
             "An affine map of the concept words' embeddings, so that the words nearest to a photo are those its captions name; "
             f"the tower frozen, {config.concepts.epochs} epochs."
         )
-    if config.domain.sources:
+    if refine := config.refine if config.refine.epochs else None:
+        also = f", and on {refine.text_batch} captions without photos in each step" if refine.text_batch else ""
         lines.append(
-            f"The captioner once more, {config.domain.epochs} epoch at {config.domain.learning_rate:g}, on the photos of "
-            f"{' and '.join(config.domain.sources)} alone: the other photos' captions are in another style."
+            f"The captioner on cropped photos too ({refine.crops} random crops of each, at least "
+            f"{100 * refine.min_crop_area:.0f} % of its area){also}; {refine.epochs} epochs at {refine.learning_rate:g}."
         )
     if config.self_critical.steps:
-        lines.append(f"The captioner on the CIDEr-D of captions it draws, {config.self_critical.steps} steps.")
+        of = f" of {' and '.join(config.self_critical.sources)}" if config.self_critical.sources else ""
+        lines.append(f"The captioner on the CIDEr-D of captions it draws of photos{of}, {config.self_critical.steps} steps.")
     return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=5))
 
 

@@ -62,7 +62,7 @@ class CiderReward:
 
 
 @torch.no_grad()
-def sample(model: PCMNet, memory: Memory, count: int, word_bias: Tensor) -> Tensor:
+def sample(model: PCMNet, memory: Memory, count: int, word_bias: Tensor, temperature: float = 1.0) -> Tensor:
     """`count` captions an image, drawn word by word, of a model in evaluation mode; `word_bias` [1, V] is added to the logits.
 
     Ids [B·count, L], 0 from the end of a sentence on; a caption that reached the longest length has no 0.
@@ -75,7 +75,7 @@ def sample(model: PCMNet, memory: Memory, count: int, word_bias: Tensor) -> Tens
     drawn: list[Tensor] = []
     for position in range(model.config.max_words):
         logits, caches = model.step(last, position, caches, cross, mask)
-        last = torch.multinomial((logits.float() + word_bias).softmax(-1), 1).masked_fill(ended, END)
+        last = torch.multinomial(((logits.float() + word_bias) / temperature).softmax(-1), 1).masked_fill(ended, END)
         drawn.append(last)
         ended = ended | (last == END)
         if ended.all():
@@ -158,14 +158,16 @@ def train_self_critical(
         with bf16_autocast(captioner.bf16):
             serving_form(model, training=False)
             with torch.no_grad():
-                drawn = sample(model, model.encode(*features, concepts, compact=True), settings.samples, bias)
+                drawn = sample(
+                    model, model.encode(*features, concepts, compact=True), settings.samples, bias, settings.temperature
+                )
             rewards = reward(captions_of(drawn, vocabulary), owners.tolist())
             serving_form(model, training=True)
             memory = model.encode(*features, concepts, compact=True)
             logits = model(memory, torch.cat([torch.full_like(drawn[:, :1], END), drawn[:, :-1]], 1))
             tokens, targets, _ = captions.draw(indices, settings.captions_per_photo, rng)
             human = model(memory, tokens)
-        chosen = (logits.float() + bias).log_softmax(-1).gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
+        chosen = ((logits.float() + bias) / settings.temperature).log_softmax(-1).gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
         mask = written(drawn)
         critical = -(advantages(rewards, settings.samples).unsqueeze(1) * chosen * mask).sum() / mask.sum()
         used = (targets != IGNORED).any(1)

@@ -11,11 +11,10 @@ from torch import Tensor
 from .captioning import caption_rows
 from .checkpoints import CAPTIONERS
 from .config import Config
-from .data import Photo
 from .metrics import quick_cider
 from .model import PCMNet
 from .self_critical import train_self_critical
-from .train_captioner import Captions, View, train_captioner
+from .train_captioner import Captions, Texts, View, train_captioner
 from .train_concepts import precision, train_concept_map
 from .train_dual_encoder import CaptionBank, evaluate, train_head, train_tower
 from .training import Checkpoint, Log
@@ -74,53 +73,50 @@ def _dev_cider(work: Workspace, view: View) -> Callable[[PCMNet], dict[str, floa
     return evaluate_captions
 
 
-def _cross_entropy(work: Workspace, config: Config, model: PCMNet, train: Sequence[Photo], name: str) -> dict[str, float]:
-    """Trains the model on the tuned tower's grids of the photos → NAME.pt, CIDEr on `dev`"""
+def _cross_entropy(
+    work: Workspace, config: Config, model: PCMNet, views: Sequence[View], name: str, texts: Texts | None = None
+) -> dict[str, float]:
+    """Trains the model on the tuned tower's grids of all training photos → NAME.pt, CIDEr on `dev`"""
     _, concepts = work.concepts
-    views = work.views()
+    train = work.split("train")
     evaluate_captions = _dev_cider(work, views[0])
     captions = Captions(train, work.vocabulary, config.model.max_words)
     checkpoint, log = Checkpoint(work.run / f"{name}.ckpt"), Log(work.run / f"{name}.jsonl")
-    train_captioner(config, model, views, concepts, train, captions, checkpoint, log, evaluate_captions)
+    train_captioner(config, model, views, concepts, train, captions, checkpoint, log, evaluate_captions, texts=texts)
     torch.save(model.state_dict(), work.run / f"{name}.pt")
     return evaluate_captions(model)
 
 
 def fit_captioner(work: Workspace) -> dict[str, float]:
-    """Trains PCM-Net on all training photos → captioner.pt, CIDEr on `dev`"""
-    return _cross_entropy(work, work.config, work.captioner(trained=()), work.split("train"), "captioner")
+    """Trains PCM-Net on the photos → captioner.pt, CIDEr on `dev`"""
+    return _cross_entropy(work, work.config, work.captioner(trained=()), work.views(), "captioner")
 
 
-def fit_domain(work: Workspace) -> dict[str, float]:
-    """Goes on with the photos of some sources → captioner-domain.pt, CIDEr on `dev`, if the configuration names any"""
-    domain = work.config.domain
-    if not domain.sources:
+def refine_captioner(work: Workspace) -> dict[str, float]:
+    """Goes on with crops and with texts → captioner-refined.pt, CIDEr on `dev`, if the configuration has epochs of it"""
+    refine = work.config.refine
+    if refine.epochs == 0:
         return {}
-    train = [photo for photo in work.split("train") if photo.source in domain.sources]
-    if not train:
-        raise ValueError(f"no training photo is of the sources {', '.join(domain.sources)}")
-    captioner = replace(
-        work.config.captioner,
-        epochs=domain.epochs,
-        learning_rate=domain.learning_rate,
-        warmup_steps=domain.warmup_steps,
-    )
-    config = replace(work.config, captioner=captioner)
-    return _cross_entropy(work, config, work.captioner(CAPTIONERS[2:]), train, "captioner-domain")
+    schedule = {"epochs": refine.epochs, "learning_rate": refine.learning_rate, "warmup_steps": refine.warmup_steps}
+    config = replace(work.config, captioner=replace(work.config.captioner, **schedule))
+    texts = work.texts() if refine.text_batch else None
+    return _cross_entropy(work, config, work.captioner(CAPTIONERS[2:]), work.views(refine.crops), "captioner-refined", texts)
 
 
 def reward_captioner(work: Workspace) -> dict[str, float]:
     """Trains PCM-Net on the reward of its own captions → captioner-rewarded.pt, CIDEr on `dev`, if the configuration has steps"""
-    if work.config.self_critical.steps == 0:
+    settings = work.config.self_critical
+    if settings.steps == 0:
         return {}
+    train = [photo for photo in work.split("train") if not settings.sources or photo.source in settings.sources]
+    if not train:
+        raise ValueError(f"no training photo is of the sources {', '.join(settings.sources)}")
     model = work.captioner(CAPTIONERS[1:])
     _, concepts = work.concepts
-    views = work.views()
+    views = work.views(work.config.refine.crops if work.config.refine.epochs else 0)
     evaluate_captions = _dev_cider(work, views[0])
     checkpoint, log = Checkpoint(work.run / "self-critical.ckpt"), Log(work.run / "self-critical.jsonl")
-    train_self_critical(
-        work.config, model, views, concepts, work.split("train"), work.vocabulary, checkpoint, log, evaluate_captions
-    )
+    train_self_critical(work.config, model, views, concepts, train, work.vocabulary, checkpoint, log, evaluate_captions)
     torch.save(model.state_dict(), work.run / "captioner-rewarded.pt")
     return evaluate_captions(model)
 
@@ -130,6 +126,6 @@ STAGES = {
     "dual-encoder": fit_dual_encoder,
     "concepts": fit_concepts,
     "captioner": fit_captioner,
-    "domain": fit_domain,
+    "refine": refine_captioner,
     "self-critical": reward_captioner,
 }

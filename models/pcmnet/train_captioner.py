@@ -81,6 +81,23 @@ class Captions:
         )
 
 
+class Texts:
+    """Captions without photos, drawn at random."""
+
+    def __init__(self, texts: Sequence[Sequence[str]], embeddings: Tensor, vocabulary: Vocabulary, max_words: int) -> None:
+        """`texts` as words, `embeddings` unit vectors [X, E] that stand for the photos."""
+        self.embeddings = embeddings
+        pairs = [sequences(vocabulary.encode(words), max_words) for words in texts]
+        self.tokens, self.targets = (torch.tensor([pair[i] for pair in pairs], dtype=torch.int32) for i in range(2))
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """→ embeddings, tokens, targets  # [count, E], [count, T], [count, T]"""
+        chosen = torch.from_numpy(rng.integers(0, len(self.tokens), count))
+        targets = self.targets[chosen].long()
+        longest = int((targets != IGNORED).sum(1).max())
+        return self.embeddings[chosen], self.tokens[chosen, :longest].long(), targets[:, :longest]
+
+
 def new_optimizer(model: nn.Module, settings: CaptionerConfig) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
     if settings.optimizer == "adam":
@@ -115,12 +132,14 @@ def train_captioner(
     log: Log,
     evaluate: Callable[[PCMNet], dict[str, float]],
     pair_cosines: Sequence[Tensor] | None = None,
+    texts: Texts | None = None,
     save_every: int = 100,
 ) -> None:
     """Trains `model` in place; resumes from the checkpoint with the result of an uninterrupted run.
 
     `concepts` [C, E]. A photo of a batch is taken from a random view. `pair_cosines` (one tensor a photo, a cosine a caption)
-    weigh the loss when the configuration's alpha is above 0. `evaluate` runs after every epoch.
+    weigh the loss when the configuration's alpha is above 0. With `texts`, each step also learns from some of them. `evaluate`
+    runs after every epoch.
     """
     settings = config.captioner
     rows = np.array([photo.row for photo in photos])
@@ -162,6 +181,11 @@ def train_captioner(
             settings.focal,
             settings.focal_gamma,
         )
+        if texts is not None:
+            embeddings, text_tokens, text_targets = texts.draw(config.refine.text_batch, rng)
+            with bf16_autocast(settings.bf16):
+                text_logits = model.of_text(embeddings, concepts, text_tokens)
+            loss = loss + config.refine.text_weight * caption_loss(text_logits, text_targets, None, settings.label_smoothing)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step + 1}")
         optimizer.zero_grad()

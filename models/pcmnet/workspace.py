@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,10 +17,10 @@ from .concepts import concept_words, embed_concepts
 from .config import Config
 from .data import Photo, of_split, open_pixels, read_photos, read_texts
 from .dual_encoder import DualEncoder, SentenceEncoder
-from .features import pooled, write_grids
+from .features import Change, mirror, pooled, random_crops, write_grids
 from .model import PCMNet
 from .text import Vocabulary, words_of
-from .train_captioner import View, embed_view
+from .train_captioner import Texts, View, embed_view
 from .train_dual_encoder import CaptionBank, new_dual_encoder, photos_with
 from .vision import LiteTower
 
@@ -72,13 +73,18 @@ class Workspace:
             tower.load_state_dict(torch.load(self.run / "tower.pt", weights_only=True))
         return tower.eval()
 
-    def grids(self, tuned: bool, mirrored: bool = False) -> NDArray[np.float16]:
-        """[P, N, D] of all photos"""
-        name = ("tuned" if tuned else "pretrained") + ("-mirrored" if mirrored else "")
-        path = self.run / f"grids-{name}.npy"
+    def grids(self, tuned: bool, view: str = "", change: Change | None = None) -> NDArray[np.float16]:
+        """[P, N, D] of all photos, as they are or changed; `view` names the change in the run's folder."""
+        path = self.run / f"grids-{'tuned' if tuned else 'pretrained'}{view and '-' + view}.npy"
         if not path.exists():
-            write_grids(self.tower(tuned), self.pixels, path, mirrored)
+            write_grids(self.tower(tuned), self.pixels, path, change)
         return np.load(path, mmap_mode="r")
+
+    def mirrored_grids(self) -> NDArray[np.float16]:
+        return self.grids(True, "mirrored", mirror)
+
+    def cropped_grids(self, number: int) -> NDArray[np.float16]:
+        return self.grids(True, f"crop-{number}", random_crops(self.config.seed + number, self.config.refine.min_crop_area))
 
     def pooled(self, tuned: bool) -> Tensor:
         path = self.run / f"pooled-{'tuned' if tuned else 'pretrained'}.pt"
@@ -111,10 +117,25 @@ class Workspace:
         words = concept_words(captions, settings.min_captions, settings.max_words)
         return words, embed_concepts(words, settings.prompts, self.sentence_encoder, self.dual_encoder())
 
-    def views(self, names: Sequence[bool] = (False, True)) -> list[View]:
-        """Features of all photos, as they are and mirrored."""
+    def views(self, crops: int = 0) -> list[View]:
+        """Features of all photos: as they are, mirrored, and cropped."""
         encoder = self.dual_encoder()
-        return [embed_view(self.grids(True, mirrored), encoder) for mirrored in names]
+        grids = [self.grids(True), self.mirrored_grids(), *(self.cropped_grids(number) for number in range(crops))]
+        return [embed_view(grid, encoder) for grid in grids]
+
+    def texts(self) -> Texts:
+        """The captions without photos. Their embeddings are moved by what lies, on average, between a training photo and its
+        captions: texts lie in a part of the shared space where no photo is."""
+        texts = [words for text in read_texts(self.data) if (words := words_of(text))]
+        path = self.run / "texts.pt"
+        if not path.exists():
+            torch.save(self.sentence_encoder.encode([" ".join(words) for words in texts]).half(), path)
+        dual, bank = self.dual_encoder(), self.bank("train")
+        with torch.inference_mode():
+            images = dual.embed_image(self.pooled(tuned=True)[[photo.row for photo in bank.photos]][:, None])
+            gap = images.mean(0) - dual.embed_text(bank.sentences).mean(0)
+            embeddings = F.normalize(dual.embed_text(torch.load(path, weights_only=True).float()) + gap, dim=-1)
+        return Texts(texts, embeddings.clone(), self.vocabulary, self.config.model.max_words)
 
     def captioner(self, trained: Sequence[str] = CAPTIONERS) -> PCMNet:
         """The first of these states that there is; untrained if none is named."""

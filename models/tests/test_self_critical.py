@@ -59,15 +59,16 @@ def test_words_up_to_the_end_were_chosen():
     assert captions_of(tokens, words) == [["e", "f", "<eos>"], ["<eos>"], ["a", "b", "c", "d"]]
 
 
-def test_samples_follow_the_models_probabilities():
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_samples_follow_the_models_probabilities(temperature: float):
     config, _, view, vocabulary, concepts = toy()
     config.model.vocabulary = len(vocabulary)
     torch.manual_seed(3)
     model = PCMNet(config.model).eval()
     with torch.no_grad():
         memory = model.encode(*view.batch([0, 1]), concepts)
-        expected = model(memory, torch.zeros(2, 1, dtype=torch.long))[:, 0].softmax(-1)
-        drawn = sample(model, memory, 4000, torch.zeros(1, len(vocabulary)))
+        expected = (model(memory, torch.zeros(2, 1, dtype=torch.long))[:, 0] / temperature).softmax(-1)
+        drawn = sample(model, memory, 4000, torch.zeros(1, len(vocabulary)), temperature)
     first = drawn[:, 0].view(2, 4000)
     found = torch.stack([torch.bincount(row, minlength=len(vocabulary)) / 4000 for row in first])
     assert (found - expected).abs().max() < 0.04

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 
 from pcmnet.config import Config, read_config
 from pcmnet.data import Photo
+from pcmnet.loss import caption_loss
 from pcmnet.model import PCMNet
 from pcmnet.text import Vocabulary
-from pcmnet.train_captioner import Captions, View, train_captioner
+from pcmnet.train_captioner import Captions, Texts, View, train_captioner
 from pcmnet.training import Checkpoint, Log
 
 WORDS = ["a", "the", "dog", "cat", "horse", "runs", "sleeps", "eats", "here", "there"]
@@ -47,11 +48,17 @@ def toy() -> tuple[Config, list[Photo], View, Vocabulary, torch.Tensor]:
     return config, photos, view, vocabulary, F.normalize(torch.randn(5, 8), dim=-1)
 
 
-def run(folder: Path, epochs: int) -> tuple[PCMNet, list[dict[str, float]]]:
+def toy_texts(vocabulary: Vocabulary) -> Texts:
+    return Texts([["a", "dog"], ["the", "cat", "sleeps"]], F.normalize(torch.eye(2, 8), dim=-1), vocabulary, 6)
+
+
+def run(folder: Path, epochs: int, with_texts: bool = False) -> tuple[PCMNet, list[dict[str, float]]]:
     config, photos, view, vocabulary, concepts = toy()
     torch.manual_seed(1)
     model = PCMNet(config.model)
     captions = Captions(photos, vocabulary, config.model.max_words)
+    texts = toy_texts(vocabulary) if with_texts else None
+    config.refine.text_batch = 5
     seen: list[dict[str, float]] = []
 
     def evaluate(_: PCMNet) -> dict[str, float]:
@@ -62,7 +69,8 @@ def run(folder: Path, epochs: int) -> tuple[PCMNet, list[dict[str, float]]]:
 
     def go() -> None:
         checkpoint, log = Checkpoint(folder / "state.ckpt"), Log(folder / "log.jsonl")
-        train_captioner(config, model, [view, view], concepts, photos, captions, checkpoint, log, evaluate, save_every=1)
+        views = [view, view]
+        train_captioner(config, model, views, concepts, photos, captions, checkpoint, log, evaluate, texts=texts, save_every=1)
 
     if epochs < config.captioner.epochs:
         with pytest.raises(KeyboardInterrupt):
@@ -74,10 +82,11 @@ def run(folder: Path, epochs: int) -> tuple[PCMNet, list[dict[str, float]]]:
     return model, seen
 
 
-def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    whole, _ = run(tmp_path / "whole", epochs=5)
-    run(tmp_path / "parts", epochs=2)
-    resumed, seen = run(tmp_path / "parts", epochs=5)
+@pytest.mark.parametrize("with_texts", [False, True])
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, with_texts: bool) -> None:
+    whole, _ = run(tmp_path / "whole", 5, with_texts)
+    run(tmp_path / "parts", 2, with_texts)
+    resumed, seen = run(tmp_path / "parts", 5, with_texts)
     assert len(seen) == 2
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
@@ -101,3 +110,22 @@ def test_configurations_refuse_unknown_names_and_wrong_types(tmp_path: Path) -> 
     file.write_text('[model]\nk = "many"\n')
     with pytest.raises(ValueError, match=r"model\.k must be int"):
         read_config(file)
+
+
+def test_captions_without_photos_are_learnt_from_their_embeddings() -> None:
+    config, _, _, vocabulary, concepts = toy()
+    config.model.__dict__.update(
+        noise_variance=0.0, dropout=0.0, attention_dropout=0.0, embedding_dropout=0.0, output_dropout=0.0
+    )
+    config.model.token_dropout = 0.0
+    torch.manual_seed(1)
+    model = PCMNet(config.model)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    embeddings, tokens, targets = toy_texts(vocabulary).draw(16, np.random.default_rng(0))
+    assert tokens.shape == targets.shape == (16, 4)
+    for _ in range(60):
+        loss = caption_loss(model.of_text(embeddings, concepts, tokens), targets, smoothing=0.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
