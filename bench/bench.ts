@@ -34,6 +34,7 @@ ${figures.map(({ name, help }) => `  ${name.padEnd(13)}  ${help}`).join('\n')}
 Options:
   --photos DIR   take photos from this folder   [../shared/data/images beside the repository]
   --count N      distinct photos, at least 64   [400]
+  --long-side N  of the photos, in pixels       [1024]
   --seconds N    time to measure each figure    [240]
   --requests N   of memory: requests sent in all; a tenth of them is what the rest is compared with   [20000]
   --baseline REF of first-version: the commit to compare with   [${firstDelivery}]
@@ -50,6 +51,8 @@ async function main(): Promise<void> {
     options: {
       photos: { type: 'string', default: defaultPhotos },
       count: { type: 'string', default: '400' },
+      // About what a web page sends.
+      'long-side': { type: 'string', default: '1024' },
       seconds: { type: 'string', default: '240' },
       requests: { type: 'string', default: '20000' },
       baseline: { type: 'string', default: firstDelivery },
@@ -66,11 +69,12 @@ async function main(): Promise<void> {
   const requests = wholeNumber('--requests', values.requests);
   const { baseline } = values;
   const count = wholeNumber('--count', values.count);
+  const longSide = wholeNumber('--long-side', values['long-side']);
   const progress = (line: string): void => {
     console.error(`bench: ${line}`);
   };
   progress(`preparing photos from ${values.photos}`);
-  const photos = await enlargedPhotos(values.photos, count);
+  const photos = await enlargedPhotos(values.photos, count, longSide);
   const data: Record<string, object> = {};
   for (const { name, measure } of wanted) {
     const result = await measure({ photos, seconds, requests, baseline, progress });

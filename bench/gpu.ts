@@ -38,7 +38,7 @@ async function main(): Promise<void> {
     batchSizes: values['batch-sizes'].split(',').map(wholeNumber),
     concurrency: wholeNumber(values.concurrency),
     secondsEach: wholeNumber(values.seconds),
-    photos: await enlargedPhotos(values.photos, wholeNumber(values.count)),
+    photos: await enlargedPhotos(values.photos, wholeNumber(values.count), 1024),
   };
   const rows: ProviderRow[] = [];
   for (const named of bundles) {

@@ -7,20 +7,18 @@ import pLimit from 'p-limit';
 import sharp from 'sharp';
 import { BenchError } from '../figures/figure.js';
 
-/** Pixels on the long side, about what a web page sends. */
-const longSide = 1024;
 const jpegQuality = 90;
 /** Twice as many as are ever in flight, so that no two requests at a time carry the same photo. */
 const fewestPhotos = 64;
 
 /**
- * Photos of a folder, enlarged to 1,024 pixels on the long side as JPEG; made once and kept in the system's
- * temporary folder.
+ * Photos of a folder as JPEG of one size; made once and kept in the system's temporary folder.
  * @param count how many, taken evenly from the folder's names in order
+ * @param longSide in pixels
  * @returns paths of the files
  * @throws BenchError when the folder has too few photos
  */
-export async function enlargedPhotos(folder: string, count: number): Promise<string[]> {
+export async function enlargedPhotos(folder: string, count: number, longSide: number): Promise<string[]> {
   const source = resolve(folder);
   const found = await readdir(source).catch((cause: unknown) => {
     throw new BenchError(`cannot read photos from ${source}; --photos DIR names another folder`, { cause });
@@ -39,7 +37,7 @@ export async function enlargedPhotos(folder: string, count: number): Promise<str
   await mkdir(made, { recursive: true });
   const limit = pLimit(availableParallelism());
   return Promise.all(
-    chosen.map((name) => limit(() => enlarge(join(source, name), join(made, `${name}.jpg`)))),
+    chosen.map((name) => limit(() => enlarge(join(source, name), join(made, `${name}.jpg`), longSide))),
   );
 }
 
@@ -50,7 +48,7 @@ function evenly(names: readonly string[], count: number): string[] {
   );
 }
 
-async function enlarge(from: string, to: string): Promise<string> {
+async function enlarge(from: string, to: string, longSide: number): Promise<string> {
   if (existsSync(to)) return to;
   const jpeg = await sharp(await readFile(from))
     .autoOrient()

@@ -22,6 +22,7 @@ from .model import PCMNet
 from .text import Vocabulary, words_of
 from .train_captioner import Texts, View, embed_view
 from .train_dual_encoder import CaptionBank, new_dual_encoder, photos_with
+from .training import bf16_autocast
 from .vision import LiteTower
 
 
@@ -129,7 +130,9 @@ class Workspace:
         texts = [words for text in read_texts(self.data) if (words := words_of(text))]
         path = self.run / "texts.pt"
         if not path.exists():
-            torch.save(self.sentence_encoder.encode([" ".join(words) for words in texts]).half(), path)
+            with bf16_autocast():
+                embeddings = self.sentence_encoder.encode([" ".join(words) for words in texts])
+            torch.save(embeddings.half(), path)
         dual, bank = self.dual_encoder(), self.bank("train")
         with torch.inference_mode():
             images = dual.embed_image(self.pooled(tuned=True)[[photo.row for photo in bank.photos]][:, None])
