@@ -29,12 +29,10 @@ from .calibration import (
     MATCH_FEATURES,
     Reliability,
     agreements,
-    auroc_interval,
     cross_fitted,
     fit,
     labels,
     probabilities,
-    reliability,
 )
 from .concepts import named_share
 from .data import Photo
@@ -130,13 +128,9 @@ def calibrate(answering: Answering, answers: Answers, photos: Sequence[Photo], s
     kinds, drawings = draw_nonphotos(NONPHOTOS_OF_A_KIND, side, seed)
     negatives = _matrix(answering.answer(drawings).answers, CONFIDENCE_FEATURES)
     features = _matrix(answers.answers, CONFIDENCE_FEATURES)
-    folds = np.random.default_rng(seed).permutation(len(photos)) % 2
-    predicted = cross_fitted(CONFIDENCE_FEATURES, features, label, folds, negatives)
-    curve = reliability(predicted, label)
-    area, low, high = auroc_interval(predicted, label)
+    errors = cross_fitted(CONFIDENCE_FEATURES, features, label, np.arange(len(photos)), negatives, seed=seed)
     all_features = np.concatenate([features, negatives])
     confidence = fit(CONFIDENCE_FEATURES, all_features, np.concatenate([label, np.zeros(len(negatives), bool)]))
-    error = {"ece": curve.error, "auroc": area, "aurocLow": low, "aurocHigh": high}
 
     unseen_kinds, unseen = draw_nonphotos(NONPHOTOS_OF_A_KIND, side, seed + 1)
     trusted = probabilities(confidence, _matrix(answering.answer(unseen).answers, CONFIDENCE_FEATURES))
@@ -151,16 +145,13 @@ def calibrate(answering: Answering, answers: Answers, photos: Sequence[Photo], s
     owner = np.tile(np.repeat(np.arange(len(photos)), own.shape[1]), 2)
     match_features = np.stack([cosine, answers.familiarity[owner]], 1).astype(np.float64)
     match_label = np.arange(len(cosine)) < own.size
-    match_predicted = cross_fitted(MATCH_FEATURES, match_features, match_label, folds[owner])
-    match_curve = reliability(match_predicted, match_label)
-    match_area, match_low, match_high = auroc_interval(match_predicted, match_label, draws=200)
+    match_errors = cross_fitted(MATCH_FEATURES, match_features, match_label, owner, draws=200, seed=seed)
     match = fit(MATCH_FEATURES, match_features, match_label)
-    match_error = {"ece": match_curve.error, "auroc": match_area, "aurocLow": match_low, "aurocHigh": match_high}
     return Calibration(
-        replace(confidence, error=error),
-        replace(match, error=match_error),
-        curve,
-        match_curve,
+        replace(confidence, error=errors.to_json()),
+        replace(match, error=match_errors.to_json()),
+        errors.reliability,
+        match_errors.reliability,
         threshold,
         float(label.mean()),
         by_kind,

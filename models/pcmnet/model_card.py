@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from .bundle import Logistic
-from .calibration import Reliability
+from .calibration import SPLITS, Reliability
 from .config import Config
 from .decoding_choice import Trial
 from .export_compare import Comparison
@@ -53,7 +53,8 @@ def _logistic(name: str, logistic: Logistic) -> str:
     return (
         f"`{name}` = sigmoid({logistic.intercept:+.3f} + Σ coefficient · (feature − mean) / scale):\n\n"
         + _table(["feature", "mean", "scale", "coefficient"], rows)
-        + f"\n\nTwo-fold cross-fitted over the validation photos, 10 equal-mass bins: expected calibration error {e['ece']:.3f}, "
+        + f"\n\nTwo-fold cross-fitted over the validation photos, mean of {SPLITS} random splits, 10 equal-mass bins: "
+        f"expected calibration error {e['ece']:.3f}, "
         f"AUROC {e['auroc']:.3f} (95 % interval {e['aurocLow']:.3f} to {e['aurocHigh']:.3f})."
     )
 

@@ -136,7 +136,7 @@ class Workspace:
         dual, bank = self.dual_encoder(), self.bank("train")
         with torch.inference_mode():
             images = dual.embed_image(self.pooled(tuned=True)[[photo.row for photo in bank.photos]][:, None])
-            gap = images.mean(0) - dual.embed_text(bank.sentences).mean(0)
+            gap = images.mean(0) - dual.embed_text(bank.embeddings).mean(0)
             embeddings = F.normalize(dual.embed_text(torch.load(path, weights_only=True).float()) + gap, dim=-1)
         return Texts(texts, embeddings.clone(), self.vocabulary, self.config.model.max_words)
 

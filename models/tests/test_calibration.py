@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pcmnet.calibration import agreements, auroc_interval, cross_fitted, fit, labels, probabilities, reliability
+from pcmnet.calibration import agreements, cross_fitted, fit, labels, probabilities, reliability
 
 REFERENCES = [
     ["a dog runs on the grass", "a brown dog runs in a field", "the dog is running", "a dog runs fast", "dog on grass"],
@@ -38,14 +38,13 @@ def test_a_fit_finds_the_function_that_made_the_labels_and_reports_it_calibrated
     features = rng.normal(3, 2, (6000, 2))
     truth = 1 / (1 + np.exp(-(features[:, 0] - 3)))
     label = rng.random(6000) < truth
-    predicted = cross_fitted(("cosine", "length"), features, label, np.arange(6000) % 2)
-    assert np.abs(predicted - truth).mean() < 0.02
-    assert reliability(predicted, label).error < 0.03
-    area, low, high = auroc_interval(predicted, label, draws=50)
-    assert low < area < high
+    errors = cross_fitted(("cosine", "length"), features, label, np.arange(6000), splits=4, draws=50)
+    assert errors.reliability.error < 0.03
+    low, high = errors.interval
+    assert low < errors.auroc < high
     logistic = fit(("cosine", "length"), features, label)
     assert abs(logistic.coefficients[1]) < 0.1 < logistic.coefficients[0]
-    assert probabilities(logistic, features).shape == (6000,)
+    assert np.abs(probabilities(logistic, features) - truth).mean() < 0.02
 
 
 def test_calibration_error_is_the_gap_of_equal_mass_bins() -> None:
@@ -54,3 +53,21 @@ def test_calibration_error_is_the_gap_of_equal_mass_bins() -> None:
     curve = reliability(predicted, label, bins=2)
     assert curve.observed.tolist() == pytest.approx([0.4, 0.8])
     assert curve.error == pytest.approx(0.1)
+
+
+def test_errors_are_of_photos_that_the_function_has_not_seen() -> None:
+    # Nothing to learn but the photo itself, of which each row has a copy: seen in the other half, it would be known by heart.
+    owner = np.repeat(np.arange(40), 2)
+    rng = np.random.default_rng(1)
+    label = (rng.random(40) < 0.5)[owner]
+    names = tuple(f"photo {i}" for i in range(40))
+    errors = cross_fitted(names, np.eye(40)[owner], label, owner, draws=10)
+    assert errors.auroc < 0.6
+
+
+def test_negatives_lower_what_is_predicted_of_their_like() -> None:
+    rng = np.random.default_rng(2)
+    features, label = rng.normal(0, 1, (400, 1)), rng.random(400) < 0.5
+    plain = cross_fitted(("cosine",), features, label, np.arange(400), draws=10)
+    lowered = cross_fitted(("cosine",), features, label, np.arange(400), np.full((200, 1), -2.0), draws=10)
+    assert lowered.reliability.predicted[0] < plain.reliability.predicted[0] - 0.2
