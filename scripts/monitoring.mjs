@@ -1,5 +1,6 @@
-// Checks the dashboard and the rules of docker/monitoring against a running service: .ci/with-service node scripts/monitoring.mjs
-// Every metric that they name is one of its /metrics, or recorded by a rule; and a Prometheus that scrapes it with the
+// Checks what docker/ asks of the metrics (dashboard, rules, autoscaling) against a running service:
+//   .ci/with-service node scripts/monitoring.mjs
+// Every metric named is one of its /metrics, or recorded by a rule; and a Prometheus that scrapes it with the
 // configuration shipped has an answer for each of their expressions.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,11 +14,12 @@ import { parser } from '@prometheus-io/lezer-promql';
 import { parse } from 'yaml';
 
 const { SERVICE_URL, API_KEY, PHOTO } = process.env;
-const folder = fileURLToPath(new URL('../docker/monitoring/', import.meta.url));
+const folder = fileURLToPath(new URL('../docker/', import.meta.url));
 const read = (name) => readFileSync(join(folder, name), 'utf8');
-const rules = parse(read('rules.yml')).groups.flatMap((group) => group.rules);
-const dashboard = JSON.parse(read('grafana/dashboards/pcm-caption.json'));
-const config = parse(read('prometheus.yml'));
+const rules = parse(read('monitoring/rules.yml')).groups.flatMap((group) => group.rules);
+const dashboard = JSON.parse(read('monitoring/grafana/dashboards/pcm-caption.json'));
+const { triggers } = parse(read('kubernetes/overlays/keda/scaled-object.yaml')).spec;
+const config = parse(read('monitoring/prometheus.yml'));
 const [{ job_name: job }] = config.scrape_configs;
 
 /** Samples of each name; a counter with labels has none before the first event. */
@@ -29,6 +31,7 @@ for (const [, family, type] of exposition.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
 }
 
 const expressions = [
+  ...triggers.map(({ metadata }) => ({ where: 'autoscaling', expr: metadata.query })),
   ...rules.map(({ record, alert, expr }) => ({ where: `rule ${record ?? alert}`, expr, isAlert: !record })),
   ...dashboard.panels.flatMap(({ title, targets }) =>
     targets.map(({ expr }) => ({
@@ -52,9 +55,11 @@ for (const { name, query } of dashboard.templating.list) {
 }
 if (faults.length === 0) await withPrometheus(evaluateAll);
 if (faults.length === 0) {
-  process.stdout.write(`${expressions.length} expressions of rules and panels have their metrics\n`);
+  process.stdout.write(
+    `${expressions.length} expressions of rules, panels and autoscaling have their metrics\n`,
+  );
 } else {
-  process.stderr.write(`docker/monitoring does not fit the service:\n${faults.join('\n')}\n`);
+  process.stderr.write(`docker/ does not fit the service:\n${faults.join('\n')}\n`);
   process.exitCode = 1;
 }
 
@@ -77,7 +82,7 @@ async function withPrometheus(use) {
   const scrape_configs = [{ job_name: job, static_configs: [{ targets: [host] }] }];
   // YAML reads JSON.
   writeFileSync(join(temporary, 'prometheus.yml'), JSON.stringify({ ...config, global, scrape_configs }));
-  copyFileSync(join(folder, 'rules.yml'), join(temporary, 'rules.yml'));
+  copyFileSync(join(folder, 'monitoring/rules.yml'), join(temporary, 'rules.yml'));
   const address = `127.0.0.1:${await freePort()}`;
   const prometheus = spawn(
     'prometheus',
