@@ -1,6 +1,6 @@
 // Checks what docker/ asks of the metrics (dashboard, rules, autoscaling) against a running service:
 //   .ci/with-service node scripts/monitoring.mjs
-// Every metric named is one of its /metrics, or recorded by a rule; and a Prometheus that scrapes it with the
+// Every metric of the service is in docs/observability.md. Every metric named is one of its /metrics, or recorded by a rule; and a Prometheus that scrapes it with the
 // configuration shipped has an answer for each of their expressions.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,12 +22,15 @@ const { triggers } = parse(read('kubernetes/overlays/keda/scaled-object.yaml')).
 const config = parse(read('monitoring/prometheus.yml'));
 const [{ job_name: job }] = config.scrape_configs;
 
-/** Samples of each name; a counter with labels has none before the first event. */
-const samples = new Map();
+/** Names of samples. */
+const exposed = new Set();
+const faults = [];
+const page = readFileSync(join(folder, '../docs/observability.md'), 'utf8');
 const exposition = await (await globalThis.fetch(`${SERVICE_URL}/metrics`)).text();
 for (const [, family, type] of exposition.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
   const suffixes = type === 'histogram' ? ['_bucket', '_sum', '_count'] : [''];
-  for (const suffix of suffixes) samples.set(family + suffix, 0);
+  for (const suffix of suffixes) exposed.add(family + suffix);
+  if (!page.includes(`\`${family}\``)) faults.push(`docs/observability.md: no ${family}`);
 }
 
 const expressions = [
@@ -42,15 +45,14 @@ const expressions = [
 ];
 /** Made by Prometheus itself, and by the rules. */
 const derived = new Set(['up', ...rules.map(({ record }) => record)]);
-const faults = [];
 for (const { where, expr } of expressions) {
   for (const name of metricsOf(expr)) {
-    if (!samples.has(name) && !derived.has(name)) faults.push(`${where}: the service has no ${name}`);
+    if (!exposed.has(name) && !derived.has(name)) faults.push(`${where}: the service has no ${name}`);
   }
 }
 for (const { name, query } of dashboard.templating.list) {
   const metric = /^label_values\((\w+), \w+\)$/.exec(query.query)?.[1];
-  if (metric !== undefined && !samples.has(metric))
+  if (metric !== undefined && !exposed.has(metric))
     faults.push(`variable ${name}: the service has no ${metric}`);
 }
 if (faults.length === 0) await withPrometheus(evaluateAll);
