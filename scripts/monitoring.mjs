@@ -1,7 +1,7 @@
 // Checks what docker/ asks of the metrics (dashboard, rules, autoscaling) against a running service:
 //   .ci/with-service node scripts/monitoring.mjs
-// Every metric of the service is in docs/observability.md. Every metric named is one of its /metrics, or recorded by a rule; and a Prometheus that scrapes it with the
-// configuration shipped has an answer for each of their expressions.
+// Every metric of the service is in docs/observability.md. Every metric named is one of its /metrics, or recorded by a rule;
+// and a Prometheus that scrapes it with the configuration shipped has an answer for each of the expressions.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
