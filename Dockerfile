@@ -38,7 +38,8 @@ COPY --from=build /app/dist/src dist/src
 COPY package.json openapi.yaml LICENSE CHANGELOG.md ./
 COPY docker/healthcheck.mjs docker/healthcheck.mjs
 COPY models/default models/default
-USER node
+# `node` by its number: Kubernetes sees that it is not root.
+USER 1000:1000
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["node", "docker/healthcheck.mjs"]

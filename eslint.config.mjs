@@ -33,7 +33,9 @@ export default defineConfig(
   },
   {
     files: ['**/*.mjs'],
-    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+    languageOptions: {
+      globals: { Buffer: 'readonly', process: 'readonly', console: 'readonly', URL: 'readonly' },
+    },
   },
   { files: ['bench/**'], rules: { 'no-console': 'off' } },
 );

@@ -1,8 +1,13 @@
-// Writes what docs/ repeats of the code: error codes, settings, and the help of the command line. With --check it only
+// Writes what docs/ repeats of the code: error codes, settings, metrics, and the help of the command line. With --check it only
 // compares, and fails when they differ.
 import { readFileSync, writeFileSync } from 'node:fs';
+import Fastify from 'fastify';
+import { Registry } from 'prom-client';
 import { createProgram } from '../dist/src/cli/program.js';
 import { settingsFacts } from '../dist/src/config.js';
+import { createEngineMetrics } from '../dist/src/engine/metrics.js';
+import { ResultCache } from '../dist/src/engine/result-cache.js';
+import { metricsPlugin } from '../dist/src/http/plugins/metrics.js';
 import { problems } from '../dist/src/problem.js';
 
 const generated = 'Generated from the code by `npm run docs`: do not edit.';
@@ -33,6 +38,11 @@ ${table(
   settingsFacts().map(({ name, help, takes, state }) => [`\`${name}\``, help, takes, state]),
 )}
 `,
+  'observability.md': (text) =>
+    text.replace(
+      /(<!-- metrics -->\n)[\s\S]*?(<!-- end -->)/,
+      (_, begin, end) => `${begin}${table(['metric', 'type', 'labels', 'what it is'], metricRows())}\n${end}`,
+    ),
   'cli.md': (text) =>
     text.replace(
       /(<!-- help of (.*?) -->\n)[\s\S]*?(<!-- end -->)/g,
@@ -40,6 +50,34 @@ ${table(
         `${begin}\`\`\`text\n${helpOf(command.split(' ').slice(1))}\n\`\`\`\n${end}`,
     ),
 };
+
+const metrics = await allMetrics();
+
+/** Every metric of a service with a cache, the service's own first. */
+async function allMetrics() {
+  const registry = new Registry();
+  const none = () => 0;
+  const gauges = { waiting: none, placesUsed: none, workersReady: none, model: () => undefined };
+  createEngineMetrics(registry, gauges);
+  new ResultCache(1, registry, () => undefined);
+  const app = Fastify();
+  await app.register(metricsPlugin, { registry });
+  await app.close();
+  return Promise.all(
+    registry
+      .getMetricsAsArray()
+      .map(async (metric) => ({ ...(await metric.get()), labels: metric.labelNames })),
+  );
+}
+
+function metricRows() {
+  return metrics.map(({ name, type, labels, help }) => [
+    `\`${name}\``,
+    type,
+    labels.map((label) => `\`${label}\``).join(', '),
+    help.replace(/\.$/, ''),
+  ]);
+}
 
 function table(heading, rows) {
   const line = (cells) => `| ${cells.map((cell) => String(cell).replaceAll('|', '\\|')).join(' | ')} |`;
