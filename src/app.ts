@@ -22,6 +22,7 @@ import { modelRoutes } from './http/routes/models.js';
 import { operationRoutes } from './http/routes/operation.js';
 import { scoreRoutes } from './http/routes/scores.js';
 import { playgroundRoutes } from './http/routes/playground.js';
+import { traceIdOf } from './http/trace-context.js';
 import { createDecoder } from './images/decoder.js';
 import { createImageFetcher } from './images/fetch-image.js';
 import { packageVersion } from './version.js';
@@ -51,6 +52,11 @@ export async function buildApp({
     requestTimeout: config.requestTimeoutMs + 60_000,
     // A request that arrives on an open connection while the server closes is answered like any other.
     return503OnClosing: false,
+    // In every line about the request, under the name that OpenTelemetry gives it in logs.
+    childLoggerFactory: (parent, bindings, options, { headers }) => {
+      const traceId = traceIdOf(headers['traceparent']);
+      return parent.child({ ...bindings, ...(traceId !== undefined && { trace_id: traceId }) }, options);
+    },
     genReqId: ({ headers }) => takenOver(headers['x-request-id']) ?? randomUUID(),
     frameworkErrors: (error, request, reply) => {
       sendProblem(error, request, reply);
