@@ -1,9 +1,11 @@
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { corruptedImages } from './torture/corrupted-images.js';
+import { mixedLoad } from './torture/mixed-load.js';
+import { slowClients } from './torture/slow-clients.js';
 import type { Torture } from './torture/torture.js';
 
-const tortures: readonly Torture[] = [corruptedImages];
+const tortures: readonly Torture[] = [corruptedImages, mixedLoad, slowClients];
 
 /** The photos for development lie beside the repository; this file is compiled to dist/bench. */
 const defaultPhotos = fileURLToPath(new URL('../../../shared/data/images', import.meta.url));

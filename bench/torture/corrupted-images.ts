@@ -1,8 +1,9 @@
+import { BenchError } from '../figures/figure.js';
 import { markdownTable } from '../measure/table.js';
 import { memoryOfTree } from '../service/process-memory.js';
 import { builtService, startService } from '../service/running-service.js';
 import { serviceMetric } from '../service/service-metric.js';
-import { corruptOne } from './corruptions.js';
+import { corruptOne, outcomesOfCorrupted } from './corruptions.js';
 import { createRandom } from './random.js';
 import { isOwn, type OwnCaption, postImage } from './requests.js';
 import { somePhotos, sourceFiles } from './sources.js';
@@ -12,14 +13,6 @@ import type { Torture, TortureContext, TortureResult } from './torture.js';
 const concurrency = 8;
 /** A good photo after as many corrupted ones. */
 const interval = 100;
-/** What a corrupted image may be answered: some are none the worse for it. */
-const allowed = [
-  '200',
-  '400 empty_image',
-  '415 unsupported_image_format',
-  '422 image_unreadable',
-  '422 image_too_many_pixels',
-];
 /** Of the memory after the first fifth of the images: allocators take a while to have what they need. */
 const mostGrowth = 1.25;
 
@@ -37,7 +30,7 @@ async function inflict({ photoFolder, seed, images, progress }: TortureContext):
   const own: OwnCaption[] = [];
   for (const photo of photos) {
     const { caption, outcome } = await postImage(service.url, photo, 'form');
-    if (caption === undefined) throw new Error(`a good photo is answered ${outcome}`);
+    if (caption === undefined) throw new BenchError(`a good photo is answered ${outcome}`);
     own.push(caption);
   }
 
@@ -72,7 +65,7 @@ async function inflict({ photoFolder, seed, images, progress }: TortureContext):
   const restarts = await serviceMetric(service.url, 'pcm_caption_worker_restarts_total');
   await service.stop();
 
-  const wrong = outcomes.unlike(allowed);
+  const wrong = outcomes.unlike(outcomesOfCorrupted);
   if (wrong.length > 0) failures.push(`corrupted images were answered ${wrong.join(', ')}`);
   if (restarts > 0) failures.push(`${restarts} inference processes were replaced`);
   const early = memory[Math.floor(memory.length / 5)] ?? NaN;

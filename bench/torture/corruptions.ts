@@ -57,6 +57,15 @@ const damageStretch: Corruption = (file, _others, random) => {
 
 const corruptions = { flipBits, flipHeaderBits, truncate, splice, extremeNumber, damageStretch };
 
+/** What a corrupted image may be answered: some are none the worse for it. */
+export const outcomesOfCorrupted = [
+  '200',
+  '400 empty_image',
+  '415 unsupported_image_format',
+  '422 image_unreadable',
+  '422 image_too_many_pixels',
+];
+
 export interface CorruptedFile {
   readonly corruption: string;
   readonly bytes: Buffer;

@@ -2,7 +2,7 @@ import { Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 
 /** The cheapest caption there is: what is tortured is the way to the model and back. */
-export const cheapest = { candidates: 1, beamSize: 1, maxLength: 6 };
+const cheapest = { candidates: 1, beamSize: 1, maxLength: 6 };
 const cheapestQuery = new URLSearchParams(
   Object.entries(cheapest).map(([name, value]): [string, string] => [name, String(value)]),
 ).toString();
@@ -56,6 +56,54 @@ export function replyOf(status: number, answer: unknown): Reply {
     return { status, outcome: '200', caption: captionOf.Parse(answer) };
   const code = problemOf.Check(answer) ? answer.code : 'no problem document';
   return { status, outcome: `${status} ${code}` };
+}
+
+const resultsOf = Compile(
+  Type.Object({
+    results: Type.Array(
+      Type.Object({
+        index: Type.Integer(),
+        result: Type.Optional(Type.Unknown()),
+        error: Type.Optional(Type.Unknown()),
+      }),
+    ),
+  }),
+);
+
+/**
+ * Posts images as a batch of JSON, answered in one go or line by line.
+ * @returns a reply for each image, in order; or the one that refuses the whole batch
+ */
+export async function postBatch(
+  url: string,
+  images: readonly Buffer[],
+  accept: 'application/json' | 'application/x-ndjson',
+  id: string,
+): Promise<Reply[]> {
+  const response = await fetch(`${url}/v1/captions/batch`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept, 'x-request-id': id },
+    body: JSON.stringify({
+      ...cheapest,
+      images: images.map((image) => ({ image: image.toString('base64') })),
+    }),
+  });
+  const text = await response.text();
+  const isInLines = response.headers.get('content-type')?.startsWith('application/x-ndjson') === true;
+  const answer: unknown = isInLines
+    ? {
+        results: text
+          .trim()
+          .split('\n')
+          .map((line): unknown => JSON.parse(line)),
+      }
+    : JSON.parse(text);
+  if (!resultsOf.Check(answer)) return [replyOf(response.status, answer)];
+  const entries = answer.results.toSorted((a, b) => a.index - b.index);
+  if (entries.some(({ index }, place) => index !== place) || entries.length !== images.length) {
+    return [{ status: response.status, outcome: 'entries that are missing or come twice' }];
+  }
+  return entries.map(({ result, error }) => replyOf(result === undefined ? NaN : 200, result ?? error));
 }
 
 /** Batches change figures in the fourth digit at most. */
