@@ -22,6 +22,8 @@ import { modelRoutes } from './http/routes/models.js';
 import { operationRoutes } from './http/routes/operation.js';
 import { scoreRoutes } from './http/routes/scores.js';
 import { playgroundRoutes } from './http/routes/playground.js';
+import { traceIdOf } from './http/trace-context.js';
+import { createUploads } from './http/submission/uploads.js';
 import { createDecoder } from './images/decoder.js';
 import { createImageFetcher } from './images/fetch-image.js';
 import { packageVersion } from './version.js';
@@ -47,10 +49,21 @@ export async function buildApp({
     logController: new RequestLog(),
     bodyLimit: config.maxBodyBytes,
     trustProxy: config.trustProxy,
-    // Against clients that send a byte a minute; the routes' own time limits are tighter.
+    // Against clients that send a byte a minute (slowloris). A body has the time limit of its route, which is tighter than
+    // what a whole request and a connection on which nothing happens have here.
+    http: {
+      headersTimeout: config.headersTimeoutMs,
+      connectionsCheckingInterval: Math.min(1000, config.headersTimeoutMs),
+    },
     requestTimeout: config.requestTimeoutMs + 60_000,
+    connectionTimeout: config.requestTimeoutMs + 60_000,
     // A request that arrives on an open connection while the server closes is answered like any other.
     return503OnClosing: false,
+    // In every line about the request, under the name that OpenTelemetry gives it in logs.
+    childLoggerFactory: (parent, bindings, options, { headers }) => {
+      const traceId = traceIdOf(headers['traceparent']);
+      return parent.child({ ...bindings, ...(traceId !== undefined && { trace_id: traceId }) }, options);
+    },
     genReqId: ({ headers }) => takenOver(headers['x-request-id']) ?? randomUUID(),
     frameworkErrors: (error, request, reply) => {
       sendProblem(error, request, reply);
@@ -67,7 +80,7 @@ export async function buildApp({
   await app.register(openApiPlugin, { version: packageVersion() });
 
   app.decorateRequest('admission', null);
-  const { requestTimeoutMs, maxBodyBytes, maxPixels } = config;
+  const { requestTimeoutMs, uploadGraceMs, maxBodyBytes, maxPixels } = config;
   const way = {
     engine,
     decoder: createDecoder(config.decoders),
@@ -77,7 +90,7 @@ export async function buildApp({
       fetchImage: createImageFetcher({ hosts: config.urlImageHosts, networks: config.urlImageNetworks }),
     }),
   };
-  const bounds = { way, requestTimeoutMs, maxBodyBytes };
+  const bounds = { way, requestTimeoutMs, maxBodyBytes, uploads: createUploads(uploadGraceMs) };
   // A batch that the whole queue cannot hold would never be admitted.
   const maxBatchImages = Math.min(config.maxBatchImages, config.maxQueueImages);
   const { apiKeyHashes: hashes, rateLimit: perMinute } = config;

@@ -191,6 +191,18 @@ const settings = {
     default: 30_000,
     help: 'time a request may take, before its answer is 504',
   }),
+  headersTimeoutMs: setting({
+    name: 'HEADERS_TIMEOUT_MS',
+    parse: integer(100, 60_000),
+    default: 10_000,
+    help: 'time the header fields of a request may take to arrive',
+  }),
+  uploadGraceMs: setting({
+    name: 'UPLOAD_GRACE_MS',
+    parse: integer(0, 3_600_000),
+    default: 1000,
+    help: 'time a body may take to arrive, before it gives way to others when the queue is full',
+  }),
   shutdownGraceMs: setting({
     name: 'SHUTDOWN_GRACE_MS',
     parse: integer(0, 3_600_000),
@@ -315,6 +327,8 @@ export function readConfig(environment: Environment) {
     batchDelayMs: read(settings.batchDelayMs),
     maxQueueImages: read(settings.maxQueueImages),
     requestTimeoutMs: read(settings.requestTimeoutMs),
+    headersTimeoutMs: read(settings.headersTimeoutMs),
+    uploadGraceMs: read(settings.uploadGraceMs),
     shutdownGraceMs: read(settings.shutdownGraceMs),
     maxBodyBytes: read(settings.maxBodyBytes),
     maxPixels: read(settings.maxPixels),

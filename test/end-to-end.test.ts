@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { appendFile, cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,24 +17,12 @@ import {
   onePixel,
 } from './http/bad-inputs.js';
 import { formOf, json } from './http/service.js';
-import { quarters } from './images/drawn.js';
+import { photos } from './photos.js';
 import { runCommand } from './run-command.js';
 import { RunningService } from './running-service.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const photoFolder = `${root}../shared/data/images/`;
 const resultCheck = Compile(CaptionResultSchema);
-
-/** Real photos where they lie beside the repository, as they must in CI; drawn ones elsewhere. */
-async function photos(count: number): Promise<Buffer[]> {
-  if (process.env['CI'] === 'true' || existsSync(photoFolder)) {
-    const names = readdirSync(photoFolder).sort().slice(0, count);
-    assert.equal(names.length, count);
-    return names.map((name) => readFileSync(photoFolder + name));
-  }
-  const sizes = Array.from({ length: count }, (_, index) => 100 + 10 * index);
-  return Promise.all(sizes.map((size) => quarters(size, 200).jpeg().toBuffer()));
-}
 
 describe('the service with the embedded bundle', () => {
   let service: RunningService;
@@ -131,6 +119,9 @@ test('SIGHUP under load loses no request, and another model answers; one that do
   t.after(() => service.child.kill('SIGKILL'));
   const images = await photos(6);
 
+  /** What each photo was answered: both models are the same but for their names, so it is always the same. */
+  const captions = images.map(() => new Set<string | null>());
+
   /** Asks without a pause until a condition holds, and returns the models that answered, in the order they were asked. */
   async function askUntil(isOver: (latest: string) => boolean): Promise<string[]> {
     const models: string[] = [];
@@ -143,6 +134,7 @@ test('SIGHUP under load loses no request, and another model answers; one that do
         assert.equal(response.status, 200, JSON.stringify(result));
         assert.ok(resultCheck.Check(result));
         models[place] = result.model.id;
+        captions[place % images.length]?.add(result.caption);
         assert.equal((await fetch(`${service.url}/readyz`)).status, 200);
         isDone ||= isOver(result.model.id);
       }
@@ -163,6 +155,10 @@ test('SIGHUP under load loses no request, and another model answers; one that do
   service.child.kill('SIGHUP');
   const unchanged = await askUntil(() => service.log.includes('vocabulary.txt has'));
   assert.deepEqual(new Set(unchanged), new Set(['second']));
+  assert.deepEqual(
+    captions.map(({ size }) => size),
+    images.map(() => 1),
+  );
   const metrics = await (await fetch(`${service.url}/metrics`)).text();
   assert.match(metrics, /pcm_caption_model_reloads_total\{outcome="swapped"\} 1\n/);
   assert.match(metrics, /pcm_caption_model_reloads_total\{outcome="failed"\} 1\n/);

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { formOf } from './http/service.js';
 
@@ -7,6 +8,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 
 /** The service as users start it: its own process, the embedded bundle, a free port. */
 export class RunningService {
+  /** Resolves with the exit code, once the log has been read to its end. */
   readonly exited: Promise<number | null>;
   #log = '';
 
@@ -14,7 +16,7 @@ export class RunningService {
     readonly child: ChildProcess,
     readonly url: string,
   ) {
-    this.exited = new Promise((resolve) => child.once('exit', resolve));
+    this.exited = new Promise((resolve) => child.once('close', resolve));
   }
 
   static async start(environment: Record<string, string> = {}): Promise<RunningService> {
@@ -36,12 +38,31 @@ export class RunningService {
       });
     });
     const service = new RunningService(child, url);
+    service.#log = log;
     lines.on('line', (line) => (service.#log += `${line}\n`));
     return service;
   }
 
   get log(): string {
     return this.#log;
+  }
+
+  /** Process ids of the inference processes that became warm, in that order; those that have ended since among them. */
+  get workers(): number[] {
+    return [...this.#log.matchAll(/"worker":(\d+),.*"inference process is warm"/g)].map(([, pid]) =>
+      Number(pid),
+    );
+  }
+
+  /** The value of a metric; the name includes the labels, as in `name{label="value"}`. NaN where there is none. */
+  async metric(name: string): Promise<number> {
+    const lines = (await (await fetch(`${this.url}/metrics`)).text()).split('\n');
+    return Number(lines.find((line) => line.startsWith(`${name} `))?.slice(name.length) ?? NaN);
+  }
+
+  /** Resolves when a metric has a value, which is looked at ten times a second: every look costs the service time. */
+  async metricIs(name: string, condition: (value: number) => boolean): Promise<void> {
+    while (!condition(await this.metric(name))) await sleep(100);
   }
 
   caption(image: Buffer, ...options: [string, string][]): Promise<Response> {

@@ -18,8 +18,8 @@ export async function memoryOfTree(pid: number): Promise<number | undefined> {
   return bytes === 0 ? undefined : bytes;
 }
 
-/** The process itself and its descendants. */
-async function processTree(root: number): Promise<number[]> {
+/** The process itself and its descendants, where the system tells (Linux). */
+export async function processTree(root: number): Promise<number[]> {
   const parents = new Map<number, number>();
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;

@@ -20,18 +20,20 @@ export interface RunningService {
 /**
  * Starts the service as a user would, on a free port.
  * @param main compiled main file of the version to start
+ * @param onLogLine gets the log line by line; the last one before `stop` resolves
  * @throws BenchError with its last words when it ends before it is ready
  */
 export async function startService(
   main: string,
   environment: Readonly<Record<string, string | undefined>>,
+  onLogLine: (line: string) => void = () => undefined,
 ): Promise<RunningService> {
   const started = performance.now();
   const child = spawn(process.execPath, ['--enable-source-maps', main], {
     env: { ...environment, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const exited = once(child, 'exit');
+  const exited = once(child, 'close'); // when its log has been read, too
   const killWithUs = (): void => void child.kill('SIGKILL');
   process.once('exit', killWithUs);
   void exited.then(() => process.off('exit', killWithUs));
@@ -42,7 +44,9 @@ export async function startService(
     words.splice(0, words.length - 20);
   });
   // Its log is read to the end, as a collector of logs would.
-  const url = await addressIn(createInterface(child.stdout));
+  const log = createInterface(child.stdout);
+  log.on('line', onLogLine);
+  const url = await addressIn(log);
   if (url === undefined || child.pid === undefined) {
     await exited;
     throw new BenchError(`the service did not start:\n${words.join('\n')}`);

@@ -90,6 +90,45 @@ test('an upload that lasts while the bundle is exchanged is made for, and answer
   }
 });
 
+test('when the queue is full, the longest upload gives its place to a request that comes', async (t) => {
+  const { url, engine } = await startService(t, { UPLOAD_GRACE_MS: '0' });
+  engine.capacity = 2;
+  const [first, second] = [1, 2].map(() => beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length));
+  assert.ok(first !== undefined && second !== undefined);
+  first.write(photo.subarray(0, 100));
+  await engine.reserved(1);
+  second.write(photo.subarray(0, 100));
+  await engine.reserved(2);
+  const gaveWay = responseTo(first);
+  assert.equal((await post(url)).status, 200);
+  const { status, code, headers } = await gaveWay;
+  assert.deepEqual([status, code, headers['retry-after']], [503, 'queue_full', '7']);
+  const answer = new Promise<IncomingMessage>((resolve) => second.once('response', resolve));
+  second.end(photo.subarray(100));
+  assert.equal((await answer).statusCode, 200);
+  await engine.idle();
+  assert.equal(engine.items.length, 2);
+  first.destroy();
+});
+
+test('an upload keeps its place for a while, and an image that has come until it is answered', async (t) => {
+  const patient = await startService(t, { UPLOAD_GRACE_MS: '3600000' });
+  patient.engine.capacity = 1;
+  const upload = beginUpload(`${patient.url}/v1/captions`, 'image/jpeg', photo.length);
+  await patient.engine.reserved(1);
+  assert.equal((await post(patient.url)).status, 503);
+  upload.destroy();
+
+  const { url, engine } = await startService(t, { UPLOAD_GRACE_MS: '0' });
+  engine.capacity = 1;
+  const letGo = engine.hold();
+  const waits = post(url);
+  await engine.waiting(1);
+  assert.equal((await post(url)).status, 503);
+  letGo();
+  assert.equal((await waits).status, 200);
+});
+
 test('a refused image gives its place back', async (t) => {
   const { url, engine } = await startService(t);
   assert.equal((await post(url, { body: formOf(['image', Buffer.from('text')]) })).status, 415);

@@ -12,9 +12,10 @@ export const corsPlugin = fp(async (app, { origins }: CorsOptions) => {
   await app.register(cors, {
     origin: origins.includes('*') ? '*' : [...origins],
     methods: ['GET', 'HEAD', 'POST'],
-    allowedHeaders: ['authorization', 'content-type', 'x-request-id'],
+    allowedHeaders: ['authorization', 'content-type', 'x-request-id', 'traceparent', 'tracestate'],
     exposedHeaders: [
       'x-request-id',
+      'server-timing',
       'retry-after',
       'ratelimit-limit',
       'ratelimit-remaining',

@@ -16,7 +16,7 @@ export const openApiPlugin = fp(async (app, { version }: OpenApiOptions) => {
         version,
         summary: 'Captions for images, with a confidence that means something.',
         description:
-          'Send an image, get a sentence, its confidence, other candidates and what was detected. No image is stored, and no image or caption is logged; results may be kept in memory for identical requests.',
+          'Send an image, get a sentence, its confidence, other candidates and what was detected. No image is stored, and no image or caption is logged; results may be kept in memory for identical requests. An `x-request-id` of a client is taken over, and the trace of its `traceparent` (W3C Trace Context) stands in the log.',
         license: { name: 'MIT', identifier: 'MIT' },
       },
       servers: [{ url: '/', description: 'This service' }],

@@ -4,6 +4,8 @@ import { readCaptionOptions } from '../captions/caption-options.js';
 import { captionBody, captionExamples, captionQuery } from '../schemas/caption-request.js';
 import { type CaptionResult, CaptionResultSchema } from '../schemas/caption-result.js';
 import { imageProblems, problemResponses } from '../schemas/problem.js';
+import { timingHeaders } from '../schemas/result-parts.js';
+import { serverTiming } from '../server-timing.js';
 import { admissionOf, type AdmissionSettings, admit, whileWanted } from '../submission/admission.js';
 import type { ImageWay } from '../submission/read-pixels.js';
 import { readSubmission } from '../submission/read-submission.js';
@@ -29,6 +31,7 @@ export function captionRoutes(app: FastifyInstance, options: CaptionRouteOptions
       response: {
         200: {
           description: 'The caption.',
+          headers: timingHeaders,
           content: { 'application/json': { schema: CaptionResultSchema, examples: captionExamples } },
         },
         ...problemResponses(...imageProblems),
@@ -43,7 +46,9 @@ export function captionRoutes(app: FastifyInstance, options: CaptionRouteOptions
         const submission = await readSubmission(request, { maxBytes: maxBodyBytes, maxImages: 1 });
         const image = onlyImage(submission);
         const asked = readCaptionOptions(submission, admission.reservation.model.bundle.decoding.maxLength);
-        return captionImage(way, image, asked, admission);
+        const result = await captionImage(way, image, asked, admission);
+        reply.header('server-timing', serverTiming(result.timing));
+        return result;
       });
     },
   });

@@ -8,6 +8,8 @@ import {
   type ScoreResult,
   ScoreResultSchema,
 } from '../schemas/score.js';
+import { timingHeaders } from '../schemas/result-parts.js';
+import { serverTiming } from '../server-timing.js';
 import { scoreImage } from '../scores/score-image.js';
 import { admissionOf, type AdmissionSettings, admit, whileWanted } from '../submission/admission.js';
 import { createOptionReader, invalidOption } from '../submission/read-options.js';
@@ -36,6 +38,7 @@ export function scoreRoutes(app: FastifyInstance, options: ScoreRouteOptions, do
       response: {
         200: {
           description: 'The scores.',
+          headers: timingHeaders,
           content: { 'application/json': { schema: ScoreResultSchema, examples: scoreExamples } },
         },
         ...problemResponses(...imageProblems),
@@ -53,7 +56,9 @@ export function scoreRoutes(app: FastifyInstance, options: ScoreRouteOptions, do
         if (hasOptionsInBody(request) && queryOf(request).has('texts')) {
           throw invalidOption('texts belong in the form or JSON that the image is in.');
         }
-        return scoreImage(way, image, texts, admission);
+        const result = await scoreImage(way, image, texts, admission);
+        reply.header('server-timing', serverTiming(result.timing));
+        return result;
       });
     },
   });

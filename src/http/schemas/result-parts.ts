@@ -27,3 +27,11 @@ export const cached = Type.Boolean({
   description:
     'Whether the answer was made for an identical request, kept or still on its way; the stages of the model took no time then.',
 });
+
+/** Headers of an answer that has `timing`. */
+export const timingHeaders = {
+  'server-timing': Type.String({
+    description:
+      'The stages of `timing`, for browsers’ tools and proxies: `queue;dur=2.61, decode;dur=12.75, …`.',
+  }),
+};

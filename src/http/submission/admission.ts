@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify';
-import type { Engine, Priority, Reservation } from '../../engine/engine.js';
+import type { Engine, Priority, Reservation, ReserveOptions } from '../../engine/engine.js';
 import { ServiceError } from '../../problem.js';
+import type { Uploads } from './uploads.js';
 
 /** Places in the engine's queue, and the time there is: all that an image needs on its way. */
 export interface Admitted {
@@ -26,6 +27,8 @@ export interface Admission extends Admitted {
 export interface AdmissionSettings {
   readonly requestTimeoutMs: number;
   readonly maxBodyBytes: number;
+  /** Of all routes that admit: they share the places. */
+  readonly uploads: Uploads;
 }
 
 declare module 'fastify' {
@@ -37,14 +40,14 @@ declare module 'fastify' {
 
 /**
  * A hook that reserves a place when the headers of a request are known and before its body is read, so that a request
- * that cannot be served costs next to nothing. Places not used are freed when the response ends or the client goes;
+ * that cannot be served costs next to nothing. When all places are taken, a slow upload may give way. Places not used are freed when the response ends or the client goes;
  * at the deadline the request is answered, whatever it was doing.
  * It throws ServiceError body_too_large | queue_full | not_ready | draining.
  */
 export function admit(
   engine: Engine,
   priority: Priority,
-  { requestTimeoutMs, maxBodyBytes }: AdmissionSettings,
+  { requestTimeoutMs, maxBodyBytes, uploads }: AdmissionSettings,
 ): onRequestAsyncHookHandler {
   return async (request, reply) => {
     if (Number(request.headers['content-length']) > maxBodyBytes) {
@@ -56,15 +59,28 @@ export function admit(
     const controller = new AbortController();
     const { signal } = controller;
     const options = { deadline, priority, signal };
-    let reservation = engine.reserve(1, options);
+    let reservation = reserveOne(engine, options, uploads);
     let endsWhole = true;
+    const endWith = (problem: ServiceError): void => {
+      controller.abort(problem);
+      if (endsWhole && !reply.sent) reply.send(problem);
+    };
     const timer = setTimeout(() => {
-      const late = new ServiceError('deadline_exceeded', 'The answer was not ready in time.');
-      controller.abort(late);
-      if (endsWhole && !reply.sent) reply.send(late);
+      endWith(new ServiceError('deadline_exceeded', 'The answer was not ready in time.'));
     }, requestTimeoutMs);
+    uploads.begin(request.raw, ({ retryAfterSeconds }) => {
+      reservation.release();
+      endWith(
+        new ServiceError(
+          'queue_full',
+          'All places are taken, and of the bodies that are still coming this one took longest.',
+          retryAfterSeconds,
+        ),
+      );
+    });
     reply.raw.once('close', () => {
       clearTimeout(timer);
+      uploads.end(request.raw);
       if (!reply.raw.writableFinished) controller.abort();
       reservation.release();
     });
@@ -83,6 +99,17 @@ export function admit(
       },
     };
   };
+}
+
+/** Reserves a place, that of a slow upload when there is no other. */
+function reserveOne(engine: Engine, options: ReserveOptions, uploads: Uploads): Reservation {
+  try {
+    return engine.reserve(1, options);
+  } catch (error) {
+    const isFull = error instanceof ServiceError && error.code === 'queue_full';
+    if (!isFull || !uploads.makeRoom(error)) throw error;
+    return engine.reserve(1, options);
+  }
 }
 
 /** The admission of a request whose route has the hook `admit`. */

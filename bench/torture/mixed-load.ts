@@ -1,0 +1,175 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BenchError } from '../figures/figure.js';
+import { markdownTable } from '../measure/table.js';
+import { memoryOfTree, processTree } from '../service/process-memory.js';
+import { builtService, type RunningService, startService } from '../service/running-service.js';
+import { serviceMetric } from '../service/service-metric.js';
+import { corruptOne, outcomesOfCorrupted } from './corruptions.js';
+import { createRandom } from './random.js';
+import { isOwn, type OwnCaption, postBatch, postImage, type Reply } from './requests.js';
+import { somePhotos, sourceFiles } from './sources.js';
+import { Tally } from './tally.js';
+import type { Torture, TortureContext, TortureResult } from './torture.js';
+
+/** A short queue, so that it overflows; and time enough for whatever is admitted, on a machine that is slow and loses processes. */
+const environment = { CACHE_SIZE: '0', MAX_QUEUE_IMAGES: '64', REQUEST_TIMEOUT_MS: '300000' };
+const clients = 6;
+/** Requests at once that the queue cannot take. */
+const burst = 150;
+/** Answers to requests that were not admitted. */
+const turnedAway = ['503 queue_full', '503 not_ready'];
+
+export const mixedLoad: Torture = {
+  name: 'load',
+  help: 'mixed load (--seconds) while processes are killed and stopped, clients leave, and more comes than can be answered',
+  inflict,
+};
+
+async function inflict(context: TortureContext): Promise<TortureResult> {
+  const { photoFolder, seed, seconds, progress } = context;
+  const random = createRandom(seed);
+  const photos = await somePhotos(photoFolder, 24);
+  const files = await sourceFiles(photos.slice(0, 1));
+  const answeredInLog = new Tally();
+  const service = await startService(builtService, { ...process.env, ...environment }, (line) => {
+    const id = /"reqId":"(torture-\d+)".*"msg":"answered"/.exec(line)?.[1];
+    if (id !== undefined) answeredInLog.add(id);
+  });
+  const own: OwnCaption[] = [];
+  for (const photo of photos) {
+    const { caption, outcome } = await postImage(service.url, photo, 'form');
+    if (caption === undefined) throw new BenchError(`a good photo is answered ${outcome}`);
+    own.push(caption);
+  }
+
+  const outcomes = new Tally();
+  const failures: string[] = [];
+  /** Requests that got an answer. */
+  const answered: string[] = [];
+  let sent = 0;
+  let left = 0;
+
+  function judge(what: string, replies: readonly Reply[], which: readonly number[]): void {
+    for (const [place, reply] of replies.entries()) {
+      const isRight = isOwn(reply, own[which[place] ?? NaN]);
+      outcomes.add(
+        `${what}: ${isRight ? 'its own caption' : reply.outcome === '200' ? 'ANOTHER caption' : reply.outcome}`,
+      );
+      if (!isRight && !turnedAway.includes(reply.outcome)) failures.push(`${what}: ${reply.outcome}`);
+    }
+  }
+
+  const somePhoto = (): number => random.below(photos.length);
+  const photo = (which: number): Buffer => photos[which] ?? Buffer.alloc(0);
+  const newId = (): string => `torture-${sent++}`;
+
+  async function single(): Promise<void> {
+    const [which, id] = [somePhoto(), newId()];
+    const reply = await postImage(service.url, photo(which), random.oneOf(['body', 'form'] as const), { id });
+    answered.push(id);
+    judge('single', [reply], [which]);
+  }
+  async function batch(): Promise<void> {
+    const id = newId();
+    const which = Array.from({ length: 1 + random.below(8) }, somePhoto);
+    const accept = random.oneOf(['application/json', 'application/x-ndjson'] as const);
+    const replies = await postBatch(service.url, which.map(photo), accept, id);
+    answered.push(id);
+    judge('batch', replies, which);
+  }
+  async function corrupted(): Promise<void> {
+    const id = newId();
+    const { outcome } = await postImage(service.url, corruptOne(files, random).bytes, 'body', { id });
+    answered.push(id);
+    outcomes.add(`corrupted: ${outcome}`);
+    if (![...outcomesOfCorrupted, ...turnedAway].includes(outcome)) failures.push(`corrupted: ${outcome}`);
+  }
+  async function leaving(): Promise<void> {
+    const client = new AbortController();
+    const timer = setTimeout(() => {
+      client.abort();
+    }, random.below(1000));
+    try {
+      await postImage(service.url, photo(somePhoto()), 'form', { signal: client.signal });
+    } catch (error) {
+      if (!client.signal.aborted) throw error;
+      left += 1;
+    }
+    clearTimeout(timer);
+  }
+
+  const over = new AbortController();
+  const isOver = (): boolean => over.signal.aborted;
+  async function client(): Promise<void> {
+    while (!isOver()) {
+      await random.oneOf([single, single, single, single, batch, batch, corrupted, leaving])();
+      // A client that is turned away waits a little.
+      await sleep(random.below(100));
+    }
+  }
+  /** Does something every so often while the load lasts. */
+  async function every(periodSeconds: number, action: () => Promise<void>): Promise<void> {
+    while (!isOver()) {
+      await sleep(1000 * periodSeconds, undefined, { signal: over.signal }).catch(() => undefined);
+      if (!isOver()) await action();
+    }
+  }
+  const signals: Record<'SIGKILL' | 'SIGSTOP', number> = { SIGKILL: 0, SIGSTOP: 0 };
+  async function strike(): Promise<void> {
+    const workers = (await processTree(service.pid)).filter((pid) => pid !== service.pid);
+    if (workers.length === 0) return;
+    const signal = random.oneOf(['SIGKILL', 'SIGSTOP'] as const);
+    process.kill(random.oneOf(workers), signal);
+    signals[signal] += 1;
+  }
+  const memory: number[] = [];
+
+  const began = performance.now();
+  setTimeout(() => {
+    over.abort();
+  }, 1000 * seconds);
+  await Promise.all([
+    ...Array.from({ length: clients }, client),
+    // Apart by more than it takes to notice a process that hangs: whoever is in three crashes is to blame for them.
+    every(Math.max(8, seconds / 25), strike),
+    every(Math.max(5, seconds / 12), async () => {
+      await Promise.all(Array.from({ length: burst }, single));
+    }),
+    every(Math.max(2, seconds / 20), async () => {
+      const bytes = await memoryOfTree(service.pid);
+      if (bytes !== undefined) memory.push(bytes / 1024 ** 2);
+      progress(`${sent} requests in ${((performance.now() - began) / 1000).toFixed(0)} s`);
+    }),
+  ]);
+  const restarts = await serviceMetric(service.url, 'pcm_caption_worker_restarts_total');
+  await placesAreFree(service);
+  await service.stop();
+
+  const twice = answered.filter((id) => answeredInLog.of(id) !== 1);
+  if (twice.length > 0) failures.push(`${twice.length} requests were not answered exactly once by the log`);
+  const text = [
+    `### ${sent} requests in ${seconds} s of mixed load, and ${left} clients that left (seed ${seed})`,
+    outcomes.table('answer'),
+    markdownTable(
+      ['', 'measured'],
+      [
+        ['processes killed', String(signals.SIGKILL)],
+        ['processes stopped', String(signals.SIGSTOP)],
+        ['processes replaced', String(restarts)],
+        ['requests answered exactly once', `${answered.length - twice.length} of ${answered.length}`],
+        ['memory at most, MiB (sum of PSS)', Math.max(...memory).toFixed(0)],
+      ],
+    ),
+  ].join('\n\n');
+  return { text, failures: [...new Set(failures)] };
+}
+
+/** Whoever leaves gives the place back, be it a little later. */
+async function placesAreFree({ url }: RunningService): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  while ((await serviceMetric(url, 'pcm_caption_places_used')) > 0) {
+    if (performance.now() > deadline)
+      throw new BenchError('places stay taken though nobody asks for anything');
+    await sleep(200);
+  }
+}
