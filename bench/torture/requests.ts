@@ -51,7 +51,7 @@ export async function postImage(
   return replyOf(response.status, await response.json());
 }
 
-export function replyOf(status: number, answer: unknown): Reply {
+function replyOf(status: number, answer: unknown): Reply {
   if (status === 200 && captionOf.Check(answer))
     return { status, outcome: '200', caption: captionOf.Parse(answer) };
   const code = problemOf.Check(answer) ? answer.code : 'no problem document';
