@@ -10,24 +10,28 @@ import type { Engine } from './engine/engine.js';
 export async function serve(config: Config): Promise<void> {
   const logger = pino({ level: config.logLevel });
   const registry = new Registry();
-  const starting = createEngine(config, logger, registry);
+  let app: FastifyInstance | undefined;
   let closing: Promise<void> | undefined;
-  // Heard from the beginning: by default the signal ends a process.
+  // Heard from the beginning: by default SIGHUP ends a process, and the first process of a container knows no default.
   process.on('SIGHUP', () => {
     if (closing === undefined) void starting.then((engine) => engine.reload()).catch(() => undefined);
     else logger.info('SIGHUP is ignored: the service is shutting down');
   });
+  const starting = createEngine(config, logger, registry);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    // Not `once`: Ctrl-C reaches this process twice, from the terminal and from npm.
+    process.on(signal, () => {
+      // Before it listens nothing is in flight, and the inference processes leave with this one.
+      if (app === undefined) process.exit(0);
+      if (closing === undefined) logger.info({ signal }, 'finishing what is in flight');
+      closing ??= close(app, engine, config.shutdownGraceMs);
+    });
+  }
   const engine = await starting;
   try {
-    const app = await buildApp({ config, engine, logger, registry });
-    await app.listen({ host: config.host, port: config.port });
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      // Not `once`: Ctrl-C reaches this process twice, from the terminal and from npm.
-      process.on(signal, () => {
-        if (closing === undefined) logger.info({ signal }, 'finishing what is in flight');
-        closing ??= close(app, engine, config.shutdownGraceMs);
-      });
-    }
+    const built = await buildApp({ config, engine, logger, registry });
+    await built.listen({ host: config.host, port: config.port });
+    app = built;
   } catch (error) {
     await engine.drain();
     throw error;

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { appendFile, cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
@@ -86,6 +89,20 @@ describe('the service with the embedded bundle', () => {
     const metrics = await (await fetch(`${service.url}/metrics`)).text();
     assert.match(metrics, /http_request_duration_seconds_count\{[^}]*status="200"\} \d+/);
   });
+});
+
+test('SIGTERM while the model is loaded ends the service with 0', async () => {
+  const child = spawn(process.execPath, ['dist/src/main.js'], {
+    cwd: root,
+    env: { ...process.env, PORT: '0' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exited = once(child, 'exit');
+  for await (const line of createInterface({ input: child.stdout })) {
+    assert.doesNotMatch(line, /listening/);
+    if (line.includes('starting inference processes')) child.kill('SIGTERM');
+  }
+  assert.deepEqual(await exited, [0, null]);
 });
 
 test('SIGTERM finishes what is in flight, takes nothing more, and exits 0', async () => {
