@@ -19,7 +19,7 @@ Options:
   --images N    corrupted images        [5000]
   --seconds N   of mixed load           [600]
   --clients N   slow clients            [500]
-  --short       300 images, 20 seconds, 100 clients: a check that all of it still works
+  --short       200 images, 20 seconds, 100 clients: a check that all of it still works
   --seed N      of what is random       [1]
   --photos DIR  take photos from there  [../shared/data/images beside the repository, or drawn ones]
   --help
@@ -28,7 +28,7 @@ Ends with 1 when the service did not stand it. Settings of the service are taken
 `;
 
 const full = { images: 5000, seconds: 600, clients: 500 };
-const short = { images: 300, seconds: 20, clients: 100 };
+const short = { images: 200, seconds: 20, clients: 100 };
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({

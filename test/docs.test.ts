@@ -116,7 +116,15 @@ describe('the examples of docs/ do what the pages say', () => {
 });
 
 test('every page that docs/ points to is there', () => {
-  for (const page of ['README.md', 'api.md', 'cli.md', 'confidence.md', 'errors.md', 'settings.md']) {
+  for (const page of [
+    'README.md',
+    'api.md',
+    'cli.md',
+    'confidence.md',
+    'errors.md',
+    'settings.md',
+    'security.md',
+  ]) {
     const text = readFileSync(join(root, 'docs', page), 'utf8');
     for (const [, target = ''] of text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)) {
       if (!/^https?:/.test(target)) assert.ok(existsSync(join(root, 'docs', target)), `${page}: ${target}`);

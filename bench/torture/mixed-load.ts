@@ -131,7 +131,7 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
   await Promise.all([
     ...Array.from({ length: clients }, client),
     // Apart by more than it takes to notice a process that hangs: whoever is in three crashes is to blame for them.
-    every(Math.max(8, seconds / 25), strike),
+    every(Math.max(9, seconds / 25), strike),
     every(Math.max(5, seconds / 12), async () => {
       await Promise.all(Array.from({ length: burst }, single));
     }),

@@ -71,7 +71,7 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
     return served;
   }
 
-  const count = Math.max(40, clients / 2);
+  const count = Math.max(20, Math.floor(clients / 5));
   progress(`captioning ${count} photos without slow clients`);
   const without = await others(count);
   const crowd = new Crowd(service.url, clients);

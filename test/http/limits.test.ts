@@ -30,6 +30,11 @@ test('a connection over which nothing is sent is closed', async (t) => {
   assert.match(await exchange(url, ''), /^(HTTP\/1\.1 408 |$)/);
 });
 
+test('a connection on which nothing happens ends some time after a request would have', async (t) => {
+  const { app } = await startService(t, { REQUEST_TIMEOUT_MS: '5000' });
+  assert.equal(app.server.timeout, 65_000);
+});
+
 test('what is not HTTP is refused, and the connection closed', async (t) => {
   const { url } = await startService(t);
   assert.match(await exchange(url, '\u0016\u0003\u0001 a handshake of TLS\r\n\r\n'), /^HTTP\/1\.1 400 /);
