@@ -4,6 +4,7 @@ import type { ConceptSource, ConceptVocabulary } from './concepts.js';
 import type { EncodedImages } from './encoding.js';
 import type { CaptionOptions, DetectedConcept } from './messages.js';
 import { checkShape, floats, type Graph, integers, output, type Outputs, pickRows } from './tensors.js';
+import { dot, rowOf, type Rows } from './vectors.js';
 
 /** What the decoder attends to, and the concepts found on the way. */
 export interface DetectedBatch {
@@ -40,26 +41,25 @@ export function createConceptDetection(
     checkShape('memory', output(outputs, 'memory'), [rows.length, memoryLength, width]);
     checkShape('memory_mask', output(outputs, 'memory_mask'), [rows.length, memoryLength]);
     checkShape('concept_ids', output(outputs, 'concept_ids'), [rows.length, k]);
-    checkShape('patch_scores', output(outputs, 'patch_scores'), [rows.length, patches, k]);
     return outputs;
   }
 
-  /** The concepts of the image in row `row` of the outputs. */
-  function readConcepts(outputs: Outputs, row: number, words: readonly string[], explain: boolean) {
+  /** The concepts of the image in row `row` of the outputs, and with `local` what each patch says of them. */
+  function readConcepts(
+    outputs: Outputs,
+    row: number,
+    { words, embeddings }: ConceptVocabulary,
+    local?: Rows,
+  ): DetectedConcept[] {
     const ids = integers(output(outputs, 'concept_ids')).subarray(row * k, (row + 1) * k);
     const scores = floats(output(outputs, 'concept_scores')).subarray(row * k, (row + 1) * k);
-    const patchScores = floats(output(outputs, 'patch_scores'));
     const concepts: DetectedConcept[] = [];
     for (const [rank, id] of ids.entries()) {
       const word = words[Number(id)];
       if (word === undefined) continue; // a zero row that fills the vocabulary up
       const score = scores[rank] ?? 0;
-      if (!explain) concepts.push({ word, score });
-      else {
-        const first = row * patches * k + rank;
-        const cosines = Array.from({ length: patches }, (_, patch) => patchScores[first + patch * k] ?? 0);
-        concepts.push({ word, score, patches: cosines });
-      }
+      if (local === undefined) concepts.push({ word, score });
+      else concepts.push({ word, score, patches: cosines(local, rowOf(embeddings, Number(id))) });
     }
     return concepts;
   }
@@ -75,7 +75,8 @@ export function createConceptDetection(
       const vocabulary = await source.vocabularyOf(first);
       const outputs = await detect(images, rows, vocabulary);
       for (const [row, image] of rows.entries()) {
-        concepts[image] = readConcepts(outputs, row, vocabulary.words, options[image]?.explain ?? false);
+        const local = options[image]?.explain ? patchesOf(images.local, image, patches) : undefined;
+        concepts[image] = readConcepts(outputs, row, vocabulary, local);
       }
       if (groups.length === 1) {
         memory = output(outputs, 'memory');
@@ -88,6 +89,25 @@ export function createConceptDetection(
     if (memory === undefined || memoryMask === undefined) throw new Error('no image was given');
     return { memory, memoryMask, concepts };
   };
+}
+
+/** The patches of one image, in the embedding space. */
+function patchesOf(local: Tensor, image: number, count: number): Rows {
+  const width = local.dims[2] ?? 0;
+  const data = floats(local).subarray(image * count * width, (image + 1) * count * width);
+  return { data, count, width };
+}
+
+/**
+ * Of each patch and the concept's own embedding. Not the graph's `patch_scores`: a bundle may have moved its concepts towards whole
+ * photos before it compares them, and patches lie elsewhere (of 68 mosaics of four photos, the best patch for the one thing
+ * looked for was in its photo 27 times; with the concept's own embedding, 54 times).
+ */
+function cosines(local: Rows, concept: Float32Array): number[] {
+  return Array.from({ length: local.count }, (_, patch) => {
+    const row = rowOf(local, patch);
+    return dot(row, concept) / (Math.sqrt(dot(row, row)) || 1);
+  });
 }
 
 /** Row numbers by key, in order of first appearance. */

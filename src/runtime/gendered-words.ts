@@ -31,7 +31,20 @@ export const genderedWords = [
     'mailman',
     'postman',
   ],
-  ...['cowboy', 'cowgirl', 'schoolboy', 'schoolgirl', 'showgirl', 'ballboy', 'ballgirl', 'batman', 'tomboy'],
+  ...[
+    'batsman',
+    'superman',
+    'spiderman',
+    'cowboy',
+    'cowgirl',
+    'schoolboy',
+    'schoolgirl',
+    'showgirl',
+    'ballboy',
+    'ballgirl',
+    'batman',
+    'tomboy',
+  ],
   ...[
     'baseman',
     'lineman',
@@ -56,14 +69,17 @@ export const genderedWords = [
   ...['masculine', 'feminine', 'manly', 'womanly', 'girly', 'girlish', 'boyish', 'ladies', 'gents'],
 ] as const;
 
-/** What is written in their place. */
-export const neutralWords = [
-  'person',
-  'people',
-  'child',
-  'children',
-  'they',
-  'them',
-  'their',
-  'themselves',
-] as const;
+/**
+ * What is written in their place, and how many times as likely it becomes: the gendered words it stands for were that much
+ * more frequent, it included, in 250,000 captions that people wrote ("man", "woman" and the like beside "person").
+ */
+export const neutralWords: Readonly<Record<string, number>> = {
+  person: 11.3,
+  people: 1.8,
+  child: 4.8,
+  children: 2,
+  they: 3.3,
+  them: 2,
+  their: 5.3,
+  themselves: 3.5,
+};

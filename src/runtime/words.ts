@@ -5,12 +5,6 @@ import type { CaptionOptions } from './messages.js';
 /** Added to a logit, it makes a word impossible; finite, as the graph's sums must stay finite. */
 export const forbidden = -1e4;
 
-/**
- * Added to the logits of neutral words in gender-neutral decoding. "man" and "woman" together are about ten times
- * as likely as "person" in captions people write, and that probability should go to "person".
- */
-const neutralBoost = Math.log(10);
-
 /** The decoder's words. */
 export interface Words {
   /**
@@ -37,7 +31,10 @@ export function createWords(vocabulary: readonly string[], blockedWords: readonl
     return [form, pluralize.plural(form)].flatMap((each) => idsByForm.get(each) ?? []);
   }
   const gendered = genderedWords.flatMap(idsOf);
-  const neutral = neutralWords.map((word) => vocabulary.indexOf(word)).filter((id) => id > 0);
+  const neutral = Object.entries(neutralWords).flatMap(([word, factor]) => {
+    const id = vocabulary.indexOf(word);
+    return id > 0 ? [[id, Math.log(factor)] as const] : [];
+  });
 
   return {
     spell(ids) {
@@ -47,7 +44,7 @@ export function createWords(vocabulary: readonly string[], blockedWords: readonl
     bias({ avoidWords, genderNeutral }) {
       const bias = blocked.slice();
       if (genderNeutral) {
-        for (const id of neutral) bias[id] = neutralBoost;
+        for (const [id, boost] of neutral) bias[id] = boost;
         for (const id of gendered) bias[id] = forbidden;
       }
       for (const word of avoidWords) for (const id of idsOf(word)) bias[id] = forbidden;

@@ -291,6 +291,7 @@ describe('the playground', () => {
     const clipboard = (): Promise<string> => page.evaluate<string>('navigator.clipboard.readText()');
     await card(page, name).getByRole('button', { name: 'Copy alt text' }).click();
     await card(page, name).getByText('Copied').waitFor();
+    await page.getByRole('log').getByText('Copied').waitFor();
     assert.equal(await clipboard(), 'A red picture, best of all');
     await card(page, name).getByRole('button', { name: 'Copy as curl' }).click();
     await card(page, name).getByText('Copied').nth(1).waitFor();

@@ -187,6 +187,15 @@ test('below minConfidence the caption is null, and everything else stays', async
   assert.deepEqual({ ...missed, timing: null }, { ...met, caption: null, timing: null });
 });
 
+test('a number may come in exponent notation, as programs write small ones', async (t) => {
+  const service = await startService(t);
+  assert.equal((await caption(service, asForm(['minConfidence', String(1e-7)]))).status, 200);
+  assert.equal((await caption(service, asForm(), '?minConfidence=1E-7&candidates=1e1')).status, 200);
+  assert.equal(service.engine.captionItems[1]?.options.candidates, 10);
+  for (const text of ['1e', 'e1', '0x1', ' 1', '1_0', 'NaN', '1e400'])
+    assert.equal((await caption(service, asForm(['minConfidence', text])))['code'], 'invalid_option');
+});
+
 test('with explain, patches of each concept and their grid are returned', async (t) => {
   const result = await caption(await startService(t), asForm(['explain', 'true']));
   assert.deepEqual(result['concepts'], [{ word: 'dog', score: 0.9, patches: [0.1, 0.2, 0.3, 0.4] }]);

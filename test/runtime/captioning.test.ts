@@ -36,11 +36,12 @@ describe('captioning', () => {
     ]);
     assert.equal(outcome(plain).gridSize, undefined);
     assert.deepEqual(outcome(explained).gridSize, { rows: 2, columns: 2 });
+    // Of each patch with the concept's own embedding: tree is [0.6, 0.8], cat [0, 1].
     assert.deepEqual(
-      outcome(explained).concepts.map(({ patches }) => patches),
+      outcome(explained).concepts.map(({ patches }) => patches?.map((cosine) => Number(cosine.toFixed(6)))),
       [
-        [10, 11, 12, 13],
-        [-10, -11, -12, -13],
+        [0.6, 0.8, -0.6, 1],
+        [0, 1, 0, 0.8],
       ],
     );
   });

@@ -147,6 +147,27 @@ describe('the embedded bundle', () => {
     assert.ok(avoided.size > 0);
     const avoiding = await captionFirst({ avoidWords: [...avoided] });
     for (const word of wordsOf(avoiding)) assert.ok(!avoided.has(word), word);
+    // A singular stands for its plural, on every photo.
+    const avoidWords = ['dog', 'man', 'person', 'child', 'boy'];
+    const plurals = new Set([...avoidWords, 'dogs', 'men', 'people', 'children', 'boys']);
+    const all = await captionAll(photos.map((pixels) => itemOf(pixels, manifest, { avoidWords })));
+    for (const word of all.flatMap(wordsOf)) assert.ok(!plurals.has(word), word);
+  });
+
+  it("lets a client's own concepts into the sentence where they fit", async () => {
+    const concepts = ['bicycle', 'motorcycle', 'race', 'helmet'];
+    const plain = await captionAll(photos.map((pixels) => itemOf(pixels, manifest)));
+    const own = await captionAll(photos.map((pixels) => itemOf(pixels, manifest, { concepts })));
+    const gained = own.filter((outcome, index) => {
+      const before = new Set(plain.slice(index, index + 1).flatMap(wordsOf));
+      return wordsOf(outcome).some((word) => concepts.includes(word) && !before.has(word));
+    });
+    // Drawings, which take the place of photos where there are none, need not have such a thing.
+    if (process.env['CI'] === 'true') assert.ok(gained.length > 0);
+    const changed = own.filter(
+      (outcome, index) => outcome.concepts[0]?.word !== plain[index]?.concepts[0]?.word,
+    );
+    assert.ok(changed.length > 0);
   });
 
   it('names no gender when it should not', async () => {

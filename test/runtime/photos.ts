@@ -6,14 +6,18 @@ import sharp from 'sharp';
 /** Photos of the development data, beside the repository; an own clone may lack them, CI may not. */
 const dataFolder = fileURLToPath(new URL('../../../../shared/data/', import.meta.url));
 
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
 /**
  * The first photos of the validation split, as pixels [height, width, 3]. Without the data, pictures drawn here take
  * their place: what is tested with them must hold for any image.
+ *
+ * @param showing what a caption of each photo has to say
  */
-export async function photoPixels(
-  count: number,
-  size: { width: number; height: number },
-): Promise<Uint8Array[]> {
+export async function photoPixels(count: number, size: Size, showing = /./): Promise<Uint8Array[]> {
   const index = join(dataFolder, 'captions.jsonl');
   if (!existsSync(index)) {
     if (process.env['CI'] === 'true') throw new Error(`CI needs the photos of ${dataFolder}`);
@@ -21,14 +25,14 @@ export async function photoPixels(
   }
   const names = readFileSync(index, 'utf8')
     .split('\n')
-    .filter((line) => line.includes('"split": "val"'))
+    .filter((line) => line.includes('"split": "val"') && showing.test(line))
     .slice(0, count)
     .map((line) => /"image": "([^"]+)"/.exec(line)?.[1] ?? '');
   return Promise.all(names.map((name) => toPixels(readFileSync(join(dataFolder, 'images', name)), size)));
 }
 
 /** Coloured discs on a coloured ground. */
-function drawing(number: number, size: { width: number; height: number }): Promise<Uint8Array> {
+function drawing(number: number, size: Size): Promise<Uint8Array> {
   const hue = (number * 47) % 360;
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64">
     <rect width="64" height="64" fill="hsl(${hue},60%,70%)"/>
@@ -37,10 +41,7 @@ function drawing(number: number, size: { width: number; height: number }): Promi
   return toPixels(Buffer.from(svg), size);
 }
 
-async function toPixels(
-  file: Buffer,
-  { width, height }: { width: number; height: number },
-): Promise<Uint8Array> {
+export async function toPixels(file: Buffer, { width, height }: Size): Promise<Uint8Array> {
   const image = sharp(file).resize(width, height, { fit: 'fill', kernel: 'cubic' });
   return new Uint8Array(await image.flatten().toColourspace('srgb').raw().toBuffer());
 }

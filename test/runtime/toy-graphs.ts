@@ -46,9 +46,12 @@ export function toyPipeline(manifest = exampleManifest): Toy {
     });
     const spread = (width: number) =>
       Float32Array.from(values.flatMap((v) => Array<number>(4 * width).fill(v)));
+    // the patches look right, up, left and between
+    const patches = [1, 0, 0, 1, -1, 0, 3, 4];
+    const local = Float32Array.from(values.flatMap((v) => patches.map((part) => v * part)));
     return Promise.resolve({
       grid: new Tensor('float32', spread(3), [count, 4, 3]),
-      local: new Tensor('float32', spread(2), [count, 4, 2]),
+      local: new Tensor('float32', local, [count, 4, 2]),
       image_embedding: new Tensor('float32', Float32Array.from(directions), [count, 2]),
     });
   };
@@ -72,12 +75,6 @@ export function toyPipeline(manifest = exampleManifest): Toy {
         count,
         2,
       ]),
-      // patch p has value + p for the first concept and its negative for the second
-      patch_scores: new Tensor(
-        'float32',
-        Float32Array.from(values.flatMap((v) => [0, 1, 2, 3].flatMap((p) => [v + p, -(v + p)]))),
-        [count, 4, 2],
-      ),
     });
   };
 

@@ -1,3 +1,4 @@
+import { announce } from './announce.js';
 import { element } from './elements.js';
 
 /** How long a button says that it has copied. */
@@ -18,6 +19,8 @@ export async function copyText(text: string, button: HTMLButtonElement): Promise
   }
   const label = (button.dataset['label'] ??= button.textContent);
   button.textContent = 'Copied';
+  // The button keeps its own name, so a screen reader would hear nothing of it.
+  announce('Copied');
   setTimeout(() => {
     button.textContent = label;
   }, thanksMs);

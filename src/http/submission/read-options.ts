@@ -64,7 +64,8 @@ function missingName(params: object | undefined): string {
 
 function valueOf(text: string, schema: Type.TSchema): unknown {
   const isNumber = Type.IsInteger(schema) || Type.IsNumber(schema);
-  if (isNumber && /^-?\d+(\.\d+)?$/.test(text)) return Number(text);
+  // As JSON writes numbers: small ones come as 1e-7 from most languages.
+  if (isNumber && /^-?\d+(?:\.\d+)?(?:e[+-]?\d+)?$/i.test(text)) return Number(text);
   // Python writes True, and so do clients that are generated for it.
   if (Type.IsBoolean(schema) && /^(?:true|false)$/i.test(text)) return text.toLowerCase() === 'true';
   return text;
