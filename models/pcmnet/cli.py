@@ -57,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     converting.add_argument("--merges", type=Path, help="bpe_simple_vocab_16e6.txt.gz; else an installed package's")
     converting.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     converting.add_argument("--id", default="", help="the bundle's name; else the checkpoint's")
-    converting.add_argument("--precisions", nargs="+", choices=STORAGES, default=list(STORAGES))
+    converting.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(STORAGES))
+    converting.add_argument("--photos", type=Path, help="a folder of photos that int8 is calibrated on")
 
     evaluate = command("evaluate", "caption the validation photos and print the metrics")
     evaluate.add_argument("--url", help="through a running service, such as http://127.0.0.1:8080")
@@ -80,7 +81,7 @@ def _convert(options: argparse.Namespace) -> None:
         found = released_pieces(
             options.checkpoint, options.clip, options.concepts, options.vocabulary, options.merges, options.id
         )
-        manifest = convert(found, options.out, options.precisions)
+        manifest = convert(found, options.out, options.precisions, options.photos)
     except (ValueError, OSError) as error:
         raise SystemExit(f"pcmnet convert: {error}") from None
     print("not used: " + (", ".join(found.unused) or "nothing"))
