@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     features.add_argument("--tuned", action="store_true", help="embedded model: with the fine-tuned tower, photos mirrored too")
     command("clipscore", "add the CLIPScore of every training pair to its record", run=False)
 
-    train = command("train", "train, going on from the checkpoints; `torchrun -m pcmnet.cli train …` takes several GPUs")
+    train = command("train", "train, going on from the checkpoints; on several GPUs by `torchrun … -m -- pcmnet.cli train …`")
     train.add_argument("--stage", choices=[*STAGES, "all"], default="all", help="of the embedded model")
 
     export = command("export", "write the bundle, compare its graphs with PyTorch and calibrate its confidence")
@@ -184,7 +184,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         case "convert":
             _convert(options)
         case "picture":
-            write_picture(options.bundle, options.precision, options.photo, options.out)
+            try:
+                write_picture(options.bundle, options.precision, options.photo, options.out)
+            except (ValueError, OSError) as error:
+                raise SystemExit(f"pcmnet picture: {error}") from None
         case _:
             _configured(options)
 

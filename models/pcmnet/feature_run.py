@@ -91,7 +91,7 @@ class FeatureRun:
         self.path("vocabulary").parent.mkdir(parents=True, exist_ok=True)
         vocabulary.write(self.path("vocabulary"))
         write_rows(self.path("train"), train)
-        if test:
+        if test and settings.data.test:
             write_rows(self.path("test"), test)
         return f"{len(vocabulary.words)} words, {len(train)} training pairs, {len(test)} test images"
 

@@ -29,11 +29,11 @@ def seed_of(seed: int, image_id: str) -> int:
 def read_pipeline(folder: str, device: torch.device) -> Any:
     """Any text-to-image model that `diffusers` saved to a folder; in half precision on a GPU."""
     try:
-        from diffusers import AutoPipelineForText2Image
+        from diffusers import DiffusionPipeline
     except ImportError:
         raise SystemExit("pcmnet synthesize needs diffusers: pip install './models[synthesis]'") from None
     kind = torch.float32 if device.type == "cpu" else torch.float16
-    pipeline = AutoPipelineForText2Image.from_pretrained(folder, torch_dtype=kind).to(device)
+    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=kind).to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
