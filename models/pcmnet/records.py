@@ -65,7 +65,9 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """To a `.pkl` or a `.jsonl`, which is replaced whole."""
+    """To a `.pkl` or a `.jsonl`, which is replaced whole; raises ValueError for any other."""
+    if path.suffix not in (".pkl", ".jsonl"):
+        raise ValueError(f"{path} is neither .pkl nor .jsonl, which is what records are written to")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     if path.suffix == ".pkl":
