@@ -27,6 +27,7 @@ from .records import (
     Described,
     Pair,
     PairCaptions,
+    Row,
     image_id_of,
     of_split,
     read_pairs,
@@ -34,6 +35,7 @@ from .records import (
     read_test,
     select,
     split_folder,
+    split_of,
     texts_of,
     write_rows,
 )
@@ -113,10 +115,10 @@ class FeatureRun:
     def synthesize(self, pipeline: str) -> str:
         device = processes.start()
         made = 0
-        by_split: dict[str, list[dict[str, object]]] = {}
+        by_split: dict[str, list[Row]] = {}
         for row in of_split(read_rows(self.path("train")), "train"):
             texts = texts_of(row, self.vocabulary)
-            by_split.setdefault(str(row.get("split_id") or ""), []).append({"image_id": image_id_of(row), "captions": texts})
+            by_split.setdefault(split_of(row), []).append({"image_id": image_id_of(row), "captions": texts})
         loaded = read_pipeline(pipeline, device)
         for split, rows in by_split.items():
             folder = split_folder(self.path("train_images"), split)

@@ -86,6 +86,10 @@ def image_id_of(row: Row) -> str:
     raise ValueError(f"a record has neither image_id nor image: {row}")
 
 
+def split_of(row: Row) -> str:
+    return "" if row.get("split_id") is None else str(row["split_id"])
+
+
 def texts_of(row: Row, vocabulary: Vocabulary) -> list[str]:
     """A record's captions; where it has only tokens, their words."""
     if "captions" in row:
@@ -108,8 +112,7 @@ def read_pairs(path: Path, vocabulary: Vocabulary, max_words: int) -> list[Pair]
         if max(tokens.max(), targets.max()) >= len(vocabulary):
             raise ValueError(f"{path}: {image_id_of(row)} has ids beyond a vocabulary of {len(vocabulary)}")
         score = np.broadcast_to(np.asarray(row.get("clipscore", 1.0), np.float32), len(tokens))
-        split = "" if row.get("split_id") is None else str(row["split_id"])
-        pairs.append(Pair(len(pairs), image_id_of(row), split, tokens, targets, score))
+        pairs.append(Pair(len(pairs), image_id_of(row), split_of(row), tokens, targets, score))
     return pairs
 
 

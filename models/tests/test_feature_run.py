@@ -106,7 +106,7 @@ def test_every_caption_becomes_a_pair_where_images_are_to_be_made() -> None:
 def test_released_records_and_plain_captions_are_read_alike(tmp_path: Path) -> None:
     vocabulary = Vocabulary(["a", "cat", "UNK"])
     tokens, targets = np.array([0, 1, 2, 0]), np.array([1, 2, 0, -1])
-    released = {"image_id": "5", "split_id": 3, "tokens_ids": tokens, "target_ids": targets, "clipscore": 0.5}
+    released = {"image_id": "5", "split_id": 0, "tokens_ids": tokens, "target_ids": targets, "clipscore": 0.5}
     (tmp_path / "train.pkl").write_bytes(pickle.dumps([released]))
     (tmp_path / "plain.jsonl").write_text(
         json.dumps({"image": "5.jpg", "captions": ["A cat."], "split": "train"})
@@ -115,7 +115,7 @@ def test_released_records_and_plain_captions_are_read_alike(tmp_path: Path) -> N
     )
     (one,) = read_pairs(tmp_path / "train.pkl", vocabulary, 3)
     (other,) = read_pairs(tmp_path / "plain.jsonl", vocabulary, 3)
-    assert one.file(tmp_path / "b32", ".npz") == tmp_path / "b32_sp3" / "5.npz"
+    assert one.file(tmp_path / "b32", ".npz") == tmp_path / "b32_sp0" / "5.npz"
     assert other.file(tmp_path / "b32", ".npz") == tmp_path / "b32" / "5.npz"
     assert one.tokens.tolist() == other.tokens.tolist() == [[0, 1, 2, 0]]
     assert one.targets.tolist() == other.targets.tolist() == [[1, 2, 0, -1]]
