@@ -3,6 +3,7 @@ come out of the tower."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,11 +50,15 @@ def write_features(encoder: ClipImageEncoder, images: Path, features: Path, devi
     return len(missing)
 
 
+def _unit(image: NDArray[np.generic]) -> NDArray[np.float32]:
+    flat = image.astype(np.float32).reshape(-1)
+    return flat / (np.linalg.norm(flat) + 1e-9)
+
+
 def read_image(file: Path) -> NDArray[np.float32]:
     """The global embedding, unit length  # [E]"""
     with np.load(file) as held:
-        image = held["g_feature"].astype(np.float32).reshape(-1)
-    return image / (np.linalg.norm(image) + 1e-9)
+        return _unit(held["g_feature"])
 
 
 class FeatureFiles:
@@ -64,14 +69,13 @@ class FeatureFiles:
         self.files, self.norm, self.projection = files, norm, projection
         self._pool = ThreadPoolExecutor()
 
-    def _read(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        with np.load(self.files[row]) as held:
-            grid = held["features"].astype(np.float32)
-        return grid, read_image(self.files[row])
-
     @torch.no_grad()
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """See `train_captioner.Features`; on the projection's device"""
-        read = list(self._pool.map(self._read, rows.tolist()))
+        read: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        # Only the disk is read by threads: numpy parses headers with `ast`, which Python 3.11 cannot do in several at once.
+        for content in self._pool.map(lambda row: self.files[row].read_bytes(), rows.tolist()):
+            with np.load(io.BytesIO(content)) as held:
+                read.append((held["features"].astype(np.float32), _unit(held["g_feature"])))
         grid, image = (torch.from_numpy(np.stack(part)).to(self.projection.device) for part in zip(*read, strict=True))
         return grid, self.norm(grid) @ self.projection, image
