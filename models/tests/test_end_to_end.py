@@ -56,7 +56,7 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
     losses = [row["loss"] for row in log if "loss" in row]
     assert losses[-1] < losses[0] / 2
 
-    trained = json.loads(pcmnet("evaluate", "--run", str(run)).split("\n", 1)[1])
+    trained = json.loads(pcmnet("evaluate", "--run", str(run)))
     assert {"BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "CLIPScore"} <= trained.keys()
 
     files = {"clip": "clip.pt", "concepts": "concepts.pkl", "vocabulary": "vocabulary.txt", "merges": "merges.txt"}
@@ -68,7 +68,7 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
         with service(bundle, precision) as url:
             out = tmp_path / f"{precision}.jsonl"
             options = ["--url", url, "--bundle", str(bundle), "--precision", precision, "--captions", str(out)]
-            served = json.loads("{" + pcmnet("evaluate", *options).rpartition("{")[2])
+            served = json.loads(pcmnet("evaluate", *options))
         captions = [json.loads(line)["caption"] for line in out.read_text().splitlines()]
         assert served["equalCaptions"] == 1, precision
         assert len(set(captions)) > TEST // 2
