@@ -12,7 +12,7 @@ from .beam_search import beam_search
 from .data import batches
 from .model import PCMNet
 from .text import UNKNOWN, Vocabulary
-from .train_captioner import View
+from .train_captioner import Features
 
 
 def forbid(vocabulary: Vocabulary, words: Sequence[str]) -> Tensor:
@@ -25,7 +25,7 @@ def forbid(vocabulary: Vocabulary, words: Sequence[str]) -> Tensor:
 @torch.inference_mode()
 def caption_rows(
     model: PCMNet,
-    view: View,
+    view: Features,
     rows: Sequence[int],
     concepts: Tensor,
     vocabulary: Vocabulary,
@@ -33,13 +33,14 @@ def caption_rows(
     length_penalty: float = 0.0,
     no_repeat_ngram: int = 0,
     batch_size: int = 50,
+    blocked: Sequence[str] = (UNKNOWN,),
 ) -> list[str]:
-    """The best caption of each photo, lower case."""
+    """The best caption of each photo, lower case, without the blocked words."""
     model.eval()
     captions: list[str] = []
     for chosen in batches(rows, batch_size):
         memory = model.encode(*view.batch(np.asarray(chosen)), concepts)
-        bias = forbid(vocabulary, [UNKNOWN]).expand(len(chosen), -1)
+        bias = forbid(vocabulary, blocked).to(concepts.device).expand(len(chosen), -1)
         beams = beam_search(model, memory, beam_size, model.config.max_words, length_penalty, no_repeat_ngram, bias)
         captions += [" ".join(vocabulary.decode(tokens.tolist())) for tokens in beams.tokens[:, 0]]
     return captions

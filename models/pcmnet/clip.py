@@ -141,6 +141,7 @@ class ClipTextEncoder(TextEncoder):
         for start in range(0, len(texts), batch_size):
             chosen = list(texts[start : start + batch_size])
             tokens = self.tokenizer(chosen, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+            tokens = tokens.to(self.projection.weight.device)
             parts.append(self(tokens["input_ids"], tokens["attention_mask"]))
         return torch.cat(parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -83,9 +83,13 @@ def named_share(concepts: Sequence[Sequence[int]], words: Sequence[str], photos:
     return float(np.mean([[words[i] in said for i in row] for row, said in zip(concepts, named, strict=True)]))
 
 
-def embed_concepts(words: Sequence[str], prompts: Sequence[str], sentences: SentenceEncoder, encoder: DualEncoder) -> Tensor:
+def prompt_ensemble(words: Sequence[str], prompts: Sequence[str], embed: Callable[[Sequence[str]], Tensor]) -> Tensor:
     """Mean of the unit embeddings of each word in each prompt, unit length again  # [C, E]"""
-    texts = [prompt.format(word) for word in words for prompt in prompts]
     with torch.inference_mode():
-        embedded = encoder.eval().embed_text(sentences.encode(texts)).view(len(words), len(prompts), -1)
+        embedded = embed([prompt.format(word) for word in words for prompt in prompts]).view(len(words), len(prompts), -1)
     return F.normalize(embedded.mean(1), dim=-1)
+
+
+def embed_concepts(words: Sequence[str], prompts: Sequence[str], sentences: SentenceEncoder, encoder: DualEncoder) -> Tensor:
+    """In the embedded model's space  # [C, E]"""
+    return prompt_ensemble(words, prompts, lambda texts: encoder.eval().embed_text(sentences.encode(texts)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -85,7 +86,7 @@ class ModelConfig:
     decoder_layers: int = 3
     k: int = 5
     """Concepts kept of an image."""
-    k2: float = 5
+    k2: float = 5.0
     """Replaced cells of S; below 1 a share of them (`top`) or the chance of a patch (`random`)."""
     mode: str = "top"
     threshold: float = 0.0
@@ -99,6 +100,43 @@ class ModelConfig:
     token_dropout: float = 0.1
     output_dropout: float = 0.5
     max_words: int = 20
+
+
+@dataclass
+class DataConfig:
+    """What a run on stored features of CLIP reads and writes, as paths in the folder of `--data`. Without `train` the run
+    trains on photos, as the embedded model's."""
+
+    captions: str = "captions.jsonl"
+    """`image` (none where images are to be made), `captions`, `split`, an object a line; or `.txt`: a caption a line."""
+    train: str = ""
+    """Records of the training pairs, `.pkl` as released or `.jsonl`; or plain captions, as `captions`."""
+    train_images: str = ""
+    train_features: str = ""
+    """Folders; `_sp3` comes after the name where a record is of split 3."""
+    test: str = ""
+    """Plain captions, as `captions`, or COCO's `.json`."""
+    test_images: str = ""
+    test_features: str = ""
+    vocabulary: str = "vocabulary.txt"
+    concepts: str = "concepts.pkl"
+    clip: str = "clip.pt"
+    merges: str = ""
+    """Of CLIP's tokenizer; else an installed package's."""
+    share: float = 1.0
+    """Of the training pairs, drawn once; an epoch goes over them 1 / share times."""
+    min_clipscore: float = -1.0
+    """Pairs not above it are left out before that."""
+
+
+@dataclass
+class SynthesisConfig:
+    """How images are made of captions."""
+
+    steps: int = 50
+    guidance: float = 7.5
+    side: int = 512
+    batch_size: int = 8
 
 
 @dataclass
@@ -172,6 +210,8 @@ class Config:
     seed: int = 1234
     id: str = "pcm-net-lite2"
     version: str = "0.1.0"
+    data: DataConfig = field(default_factory=DataConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     vision: VisionConfig = field(default_factory=VisionConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     tower: TowerConfig = field(default_factory=TowerConfig)
@@ -199,8 +239,22 @@ def _override(target: Any, values: dict[str, Any], where: str) -> None:
             setattr(target, name, value)
 
 
-def read_config(path: Path) -> Config:
-    """Defaults overridden by the file; an unknown name or a value of another type is an error."""
+def _read(path: Path) -> dict[str, Any]:
+    """The file's settings over those of the file that it names as `base`, a path beside it."""
+    own = tomllib.loads(path.read_text(encoding="utf-8"))
+    return _merged(_read(path.parent / own.pop("base")), own) if "base" in own else own
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {name: _merged(below[name], value) for name, value in above.items() if isinstance(value, dict) and name in below}
+    return below | above | both
+
+
+def read_config(path: Path, changes: Sequence[str] = ()) -> Config:
+    """Defaults overridden by the file, then by `changes`, lines of TOML such as `model.k = 3`; an unknown name or a value of
+    another type is an error."""
     config = Config()
-    _override(config, tomllib.loads(path.read_text(encoding="utf-8")), "")
+    _override(config, _read(path), "")
+    for change in changes:
+        _override(config, tomllib.loads(change), "")
     return config

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,13 +15,18 @@ from torch import Tensor
 from .bundle import Logistic, Pieces
 from .clip import HEAD_WIDTH, Clip, read_clip
 from .config import PROMPTS, ModelConfig
-from .export import STORAGES, export_bundle
+from .data import decode_photo, photos_in
+from .export import export_bundle
+from .export_compare import torch_decode
+from .int8 import Examples
 from .model import PCMNet
 from .text import Vocabulary
 from .unpickling import load_pickle, state_dict_in
 
 UNCALIBRATED = Logistic(("cosine",), (0.0,), (1.0,), (0.0,), 0.0, {})
 """Says 0.5 of every caption: nothing was measured."""
+CALIBRATION_PHOTOS = 40
+"""For the ranges of integer activations."""
 SOURCES = (
     "PCM-Net's released checkpoint (Luo et al., ECCV 2024)",
     "OpenAI's CLIP (MIT)",
@@ -125,9 +131,24 @@ def released_pieces(
     return Converted(pieces, (*unexpected, *(f"{name} (of CLIP)" for name in clip.unused)))
 
 
-def convert(converted: Converted, out: Path, precisions: Sequence[str]) -> dict[str, Any]:
-    """Writes the bundle and returns its manifest. Not in `int8`: its first convolution takes one mean for all channels, and
-    CLIP has one for each."""
-    if unknown := set(precisions) - set(STORAGES):
-        raise ValueError(f"CLIP is stored as {', '.join(STORAGES)}, not as {', '.join(sorted(unknown))}")
-    return export_bundle(converted.pieces, out, precisions)
+def examples_of(pieces: Pieces, photos: Sequence[Path]) -> Examples:
+    """Photos, and what the network writes of them: all that `int8` is calibrated on."""
+    pixels = np.stack([decode_photo(photo, pieces.side, pieces.resize) for photo in photos])
+    texts: list[str] = []
+    with torch.inference_mode():
+        for photo in torch.from_numpy(pixels):
+            memory = pieces.captioner.encode(*pieces.encoder(photo[None]), pieces.concept_embeddings)
+            beams = torch_decode(pieces, memory).tokens[0]
+            texts += [" ".join(pieces.vocabulary.decode(tokens)) for tokens in beams.tolist()]
+    return Examples(pixels, texts)
+
+
+def convert(converted: Converted, out: Path, precisions: Sequence[str], photos: Path | None = None) -> dict[str, Any]:
+    """Writes the bundle and returns its manifest. `int8` takes a folder of photos, the first of which calibrate it."""
+    examples = None
+    if "int8" in precisions:
+        chosen = [] if photos is None else photos_in(photos)[:CALIBRATION_PHOTOS]
+        if not chosen:
+            raise ValueError("int8 is calibrated on photos: name a folder of them by --photos, or leave int8 out of --precisions")
+        examples = examples_of(converted.pieces, chosen)
+    return export_bundle(converted.pieces, out, precisions, examples)

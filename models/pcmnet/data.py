@@ -18,6 +18,8 @@ from tqdm import tqdm
 DEV_PHOTOS = 500
 """Photos split off `train` on which every choice is made; `val` only reports."""
 
+PHOTO_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -45,6 +47,11 @@ def read_photos(data: Path) -> list[Photo]:
         Photo(n, r["image"], r["source"], "dev" if r["image"] in dev else r["split"], tuple(r["captions"]))
         for n, r in enumerate(rows)
     ]
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """The photos of a folder and its subfolders, by name."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
 
 
 def of_split(photos: Sequence[Photo], split: str) -> list[Photo]:

@@ -45,7 +45,7 @@ def graphs_of(pieces: Pieces, precisions: Sequence[str], examples: Examples | No
     flat = trace(pieces)
     traced = _joined(flat)
     seen = None if examples is None else observe_encoder(flat["encoder"], examples)
-    rounded = None if seen is None else {"encoder": round_convolutions(flat["encoder"], seen)}
+    rounded = None if seen is None or not seen.moments else {"encoder": round_convolutions(flat["encoder"], seen)}
     graphs = {p: _stored(traced, p, rounded) for p in precisions if p in STORAGES}
     if examples is not None and seen is not None and "int8" in precisions:
         # What is left in floating point, above all the tables of words, is stored small.

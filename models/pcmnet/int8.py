@@ -12,7 +12,7 @@ from onnx import ModelProto
 from .bundle import Pieces
 from .onnx_calibrate import Observation, observe
 from .onnx_int8 import Watched, linear_inputs, quantise_linears
-from .onnx_int8_conv import activations, quantise_convolutions
+from .onnx_int8_conv import activations, is_convolutional, quantise_convolutions
 from .onnx_pipeline import Arrays, open_session, run
 
 Graphs = dict[str, ModelProto]
@@ -31,7 +31,8 @@ class Examples:
 
 def observe_encoder(encoder: ModelProto, examples: Examples) -> Observation:
     feeds = ({"pixels": np.ascontiguousarray(photo[None])} for photo in examples.pixels)
-    return observe(encoder, feeds, [*activations(encoder), *linear_inputs(encoder)])
+    held = activations(encoder) if is_convolutional(encoder) else []
+    return observe(encoder, feeds, [*held, *linear_inputs(encoder)], moments=bool(held))
 
 
 def _search(start: Watched, step: Watched, mixed: Arrays, pieces: Pieces) -> None:
@@ -65,6 +66,6 @@ def int8_graphs(flat: Graphs, pieces: Pieces, seen: Observation, examples: Examp
     for text in examples.texts:
         tokens = text_encoder.tokenizer([text], truncation=True, max_length=text_encoder.max_tokens, return_tensors="np")
         watched["textEncoder"]({name: tokens[name] for name in ("input_ids", "attention_mask")})
-    convolved = quantise_convolutions(flat["encoder"], seen)
+    convolved = quantise_convolutions(flat["encoder"], seen) if is_convolutional(flat["encoder"]) else flat["encoder"]
     quantised = {name: quantise_linears(flat[name], graph.ranges()) for name, graph in watched.items()}
     return {"encoder": quantise_linears(convolved, seen.ranges), **quantised}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -185,7 +186,9 @@ class VisualEmbed(nn.Module):
         → embedded sequence [B, M, d], its mask [B, M], the concepts, S [B, N, k]. Training mode selects the form. `compact`
         appends only as many places as can be attended, which changes no caption: for serving."""
         c = self.config
-        with torch.no_grad():
+        # Cosines are divided by 0.01: what bfloat16 rounds off them would choose the concepts.
+        exact = torch.autocast(image.device.type, enabled=False) if self.training else nullcontext()
+        with torch.no_grad(), exact:
             if c.adapt_concepts:
                 vocabulary = self.concept_map(vocabulary)
             concepts = detect_concepts(image, vocabulary, c.k, c.temperature, c.threshold)

@@ -67,15 +67,15 @@ def _patches(x: Tensor, node: NodeProto, kernel: tuple[int, int]) -> Tensor:
     return columns.view(int(settings.get("group", 1)), -1, columns.shape[1])  # type: ignore[call-overload]
 
 
-def observe(model: ModelProto, inputs: Iterable[Arrays], watched: Iterable[str]) -> Observation:
-    """Runs the graph on each of `inputs`, batches of one photo."""
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+def observe(model: ModelProto, inputs: Iterable[Arrays], watched: Iterable[str], moments: bool = True) -> Observation:
+    """Runs the graph on each of `inputs`, batches of one photo. Without `moments`, ranges only."""
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"] if moments else []
     ranged = list(dict.fromkeys(watched))
     names = list(dict.fromkeys([*(node.input[0] for node in convolutions), *ranged]))
     kernels = {tensor.name: tuple(tensor.dims[2:]) for tensor in model.graph.initializer if len(tensor.dims) == 4}
     session = open_session(exposing(model, names))
     generator = torch.Generator().manual_seed(0)
-    moments: dict[str, Moments] = {}
+    found: dict[str, Moments] = {}
     samples = Samples()
     for feed in inputs:
         tensors = named(names, feed, run(session, feed))
@@ -83,8 +83,8 @@ def observe(model: ModelProto, inputs: Iterable[Arrays], watched: Iterable[str])
         for node in convolutions:
             columns = _patches(torch.from_numpy(tensors[node.input[0]]), node, kernels[node.input[1]])
             chosen = torch.randperm(columns.shape[2], generator=generator)[:PLACES]
-            moments.setdefault(node.output[0], Moments(torch.zeros(()), torch.zeros(()))).add(columns[:, :, chosen])
-    return Observation(moments, samples.ranges())
+            found.setdefault(node.output[0], Moments(torch.zeros(()), torch.zeros(()))).add(columns[:, :, chosen])
+    return Observation(found, samples.ranges())
 
 
 def initializers(model: ModelProto) -> dict[str, NDArray[np.float32]]:

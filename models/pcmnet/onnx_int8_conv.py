@@ -29,6 +29,11 @@ def activations(model: ModelProto) -> list[str]:
     return list(names)
 
 
+def is_convolutional(model: ModelProto) -> bool:
+    """False of a vision transformer: its one convolution cuts the patches, a fortieth of its work, and stays in floats."""
+    return sum(node.op_type == "Conv" for node in model.graph.node) > 1
+
+
 @dataclass(frozen=True)
 class _Pixels:
     """A float image made of bytes: transpose((bytes - zero) / divisor)."""

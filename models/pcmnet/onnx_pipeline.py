@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ class OnnxPipeline:
         self.manifest = read_bundle(folder)
         self.vocabulary = Vocabulary.read(folder / self.manifest["vocabulary"])
         self.concepts = read_rows(folder / self.manifest["concepts"]["embeddings"], self.manifest["dimensions"]["embedding"])
+        self.concept_words: list[str] = json.loads((folder / self.manifest["concepts"]["words"]).read_text(encoding="utf-8"))
         files = self.manifest["precisions"][precision]
         self.sessions = {key: open_session(folder / file, threads) for key, file in files.items()}
 

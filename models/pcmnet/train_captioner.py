@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from . import processes
 from .config import CaptionerConfig, Config
 from .data import Photo, batches
 from .dual_encoder import DualEncoder
@@ -18,6 +20,21 @@ from .loss import caption_loss, clip_weights
 from .model import PCMNet
 from .text import IGNORED, Vocabulary, sequences, words_of
 from .training import Checkpoint, Log, bf16_autocast, cosine, epoch_order, noam, seed_step
+
+
+class HasRow(Protocol):
+    """A photo, or a pair of an image and its captions."""
+
+    @property
+    def row(self) -> int:
+        """Its row in every array of features."""
+
+
+class Features(Protocol):
+    """Of images, a row each."""
+
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Grid [B, N, D], local embeddings [B, N, E], unit global embeddings [B, E]"""
 
 
 @dataclass(frozen=True)
@@ -124,9 +141,9 @@ def clip_gradients(model: nn.Module, settings: CaptionerConfig) -> None:
 def train_captioner(
     config: Config,
     model: PCMNet,
-    views: Sequence[View],
+    views: Sequence[Features],
     concepts: Tensor,
-    photos: Sequence[Photo],
+    photos: Sequence[HasRow],
     captions: Captions,
     checkpoint: Checkpoint,
     log: Log,
@@ -134,18 +151,27 @@ def train_captioner(
     pair_cosines: Sequence[Tensor] | None = None,
     texts: Texts | None = None,
     save_every: int = 100,
+    keep: Callable[[int], None] | None = None,
 ) -> None:
-    """Trains `model` in place; resumes from the checkpoint with the result of an uninterrupted run.
+    """Trains `model` in place, on its device; resumes from the checkpoint with the result of an uninterrupted run.
 
     `concepts` [C, E]. A photo of a batch is taken from a random view. `pair_cosines` (one tensor a photo, a cosine a caption)
     weigh the loss when the configuration's alpha is above 0. With `texts`, each step also learns from some of them. `evaluate`
-    runs after every epoch.
+    runs after every epoch, and `keep` with its number. Several processes (see `processes`) share a batch; each averages its loss
+    over its own tokens.
     """
     settings = config.captioner
+    device = concepts.device
     rows = np.array([photo.row for photo in photos])
-    per_epoch = len(photos) // settings.batch_size
+    per_pass = len(photos) // settings.batch_size
+    if per_pass == 0 or settings.batch_size % processes.count():
+        raise ValueError(f"{len(photos)} photos and {processes.count()} processes cannot share batches of {settings.batch_size}")
+    if texts is not None and processes.count() > 1:
+        raise ValueError("captions without photos are for one process")
+    per_epoch = int(per_pass / config.data.share)
     steps = per_epoch * settings.epochs
     optimizer = new_optimizer(model, settings)
+    network = processes.shared(model)
     start = 0
     if state := checkpoint.load():
         model.load_state_dict(state["model"])
@@ -153,24 +179,26 @@ def train_captioner(
         start = state["step"]
     for step in range(start, steps):
         model.train()
-        epoch, place = divmod(step, per_epoch)
-        order = epoch_order(range(len(photos)), config.seed, epoch)
+        passed, place = divmod(step, per_pass)
+        if place == 0 or step == start:
+            order = epoch_order(range(len(photos)), config.seed, passed)
         indices = np.sort(order[place * settings.batch_size : (place + 1) * settings.batch_size])
-        rng = seed_step(config.seed, step)
+        indices = indices[processes.number() :: processes.count()]
+        rng = seed_step(config.seed, step, processes.number())
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, config.model.width, step, steps)
-        grid, local, image = mixed_views(views, rows[indices], rng)
+        features = [tensor.to(device) for tensor in mixed_views(views, rows[indices], rng)]
         tokens, targets, number = captions.draw(indices, settings.captions_per_photo, rng)
+        tokens, targets = tokens.to(device), targets.to(device)
         weights = None
         if settings.clip_weight_alpha > 0:
             if pair_cosines is None:
                 raise ValueError("clip_weight_alpha needs the cosine of every pair")
             owners = np.repeat(indices, settings.captions_per_photo)
             cosines = torch.stack([pair_cosines[i][n] for i, n in zip(owners, number.tolist(), strict=True)])
-            weights = clip_weights(cosines, settings.clip_weight_alpha)
-        with bf16_autocast(settings.bf16):
-            memory = model.encode(grid, local, image, concepts)
-            logits = model(memory, tokens)
+            weights = clip_weights(cosines, settings.clip_weight_alpha).to(device)
+        with bf16_autocast(settings.bf16, device.type):
+            logits = network(*features, concepts, tokens)
         # Rows without a target are cut before the softmax, the dearest step of the loss.
         used = (targets != IGNORED).any(1)
         loss = caption_loss(
@@ -183,7 +211,7 @@ def train_captioner(
         )
         if texts is not None:
             embeddings, text_tokens, text_targets = texts.draw(config.refine.text_batch, rng)
-            with bf16_autocast(settings.bf16):
+            with bf16_autocast(settings.bf16, device.type):
                 text_logits = model.of_text(embeddings, concepts, text_tokens)
             loss = loss + config.refine.text_weight * caption_loss(text_logits, text_targets, None, settings.label_smoothing)
         if not math.isfinite(loss.item()):
@@ -193,15 +221,21 @@ def train_captioner(
         clip_gradients(model, settings)
         optimizer.step()
         done = step + 1
-        if done % 20 == 0:
-            log.write(stage="captioner", step=done, of=steps, loss=loss.item())
-        if done % save_every == 0 or done == steps:
-            checkpoint.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
+        if processes.number() == 0:
+            if done % 20 == 0:
+                log.write(stage="captioner", step=done, of=steps, loss=loss.item())
+            if done % per_epoch == 0:
+                if keep is not None:
+                    keep(done // per_epoch)
+                log.write(stage="captioner", epoch=done // per_epoch, **evaluate(model))
+            # After the evaluation, which a run that was stopped in it repeats.
+            if done % save_every == 0 or done % per_epoch == 0:
+                checkpoint.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
         if done % per_epoch == 0:
-            log.write(stage="captioner", epoch=done // per_epoch, **evaluate(model))
+            processes.wait()
 
 
-def mixed_views(views: Sequence[View], rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def mixed_views(views: Sequence[Features], rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Each photo from a view of its own draw, in the order of `rows`."""
     choice = rng.integers(0, len(views), len(rows))
     parts = [view.batch(rows[choice == v]) for v, view in enumerate(views)]

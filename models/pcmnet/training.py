@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 
-def bf16_autocast(enabled: bool = True) -> torch.autocast:
+def bf16_autocast(enabled: bool = True, device: str = "cpu") -> torch.autocast:
     """bfloat16 where the processor multiplies it; where it does not, PyTorch emulates it more than a hundred times slower."""
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast("cpu", torch.bfloat16, enabled=enabled and native)
+    if device == "cpu":
+        native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    else:
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device, torch.bfloat16, enabled=enabled and native)
 
 
 def cosine(step: int, steps: int, warmup: int) -> float:
@@ -38,10 +41,10 @@ def epoch_order(rows: Sequence[int], seed: int, epoch: int) -> NDArray[np.int64]
     return np.random.default_rng([seed, epoch]).permutation(np.asarray(rows))
 
 
-def seed_step(seed: int, step: int) -> np.random.Generator:
+def seed_step(seed: int, step: int, process: int = 0) -> np.random.Generator:
     """Seeds dropout and noise of one step; a resumed run draws what an uninterrupted one would have drawn."""
-    torch.manual_seed(seed * 1_000_003 + step)
-    return np.random.default_rng([seed, step, 1])
+    torch.manual_seed((seed + 7919 * process) * 1_000_003 + step)
+    return np.random.default_rng([seed + 7919 * process, step, 1])
 
 
 class Checkpoint:
@@ -51,7 +54,7 @@ class Checkpoint:
         self.path = path
 
     def load(self) -> dict[str, Any] | None:
-        return torch.load(self.path, weights_only=True) if self.path.exists() else None
+        return torch.load(self.path, map_location="cpu", weights_only=True) if self.path.exists() else None
 
     def save(self, state: dict[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

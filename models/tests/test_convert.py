@@ -8,20 +8,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from random_clip import SMALL, random_openai_state, write_merges
 
+import pcmnet.onnx_int8 as onnx_int8
+from pcmnet.batch_invariance import batch_invariance
 from pcmnet.bundle import read_bundle
 from pcmnet.cli import main
 from pcmnet.config import ModelConfig
 from pcmnet.convert import read_captioner, read_concepts, released_pieces
 from pcmnet.data import decode_photo
+from pcmnet.export import PRECISIONS
 from pcmnet.export_compare import compare_graphs, torch_decode
 from pcmnet.model import PCMNet
 from pcmnet.onnx_pipeline import OnnxPipeline
+from pcmnet.onnx_weights import nodes_of
 
 WORDS = [f"word{n}" for n in range(38)] + ["UNK"]
 CONCEPTS = ["cat", "dog", "hat", "bat", "at", "tree", "sea"]
@@ -90,7 +95,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
         patch.setattr("builtins.print", lambda *values, **_: lines.append(" ".join(map(str, values))))
-        main([*arguments_of(folder), "--out", str(bundle), "--precisions", "fp32", "fp16", "w8", "--id", "released"])
+        patch.setattr(onnx_int8, "SMALLEST", 64)  # the toy's matrices are small
+        precisions = ["--precisions", *PRECISIONS, "--photos", str(folder / "photos")]
+        main([*arguments_of(folder), "--out", str(bundle), *precisions, "--id", "released"])
     return Files(folder, bundle, "\n".join(lines))
 
 
@@ -102,7 +109,7 @@ def test_the_command_says_which_keys_it_did_not_use(files: Files) -> None:
     said = files.printed.splitlines()[0]
     assert said.startswith("not used: extra.weight, input_resolution (of CLIP)")
     assert said.count(",") == 3
-    assert {line.split(":")[0] for line in files.printed.splitlines()[1:]} == {"fp32", "fp16", "w8"}
+    assert {line.split(":")[0] for line in files.printed.splitlines()[1:]} == set(PRECISIONS)
 
 
 def test_the_bundle_says_what_it_is(files: Files) -> None:
@@ -143,6 +150,25 @@ def test_graphs_are_pytorchs_and_so_are_all_captions(files: Files) -> None:
     assert [" ".join(beams[0]) for beams in onnx.words] == captions
     assert len(set(captions)) > PHOTOS // 4
     assert not any("." in caption for caption in captions)
+
+
+def test_int8_multiplies_integers_but_cuts_the_patches_in_floats(files: Files) -> None:
+    found = released_pieces(*(files.folder / n for n in ("checkpoint.pth", "clip.pt", "concepts.pkl", "words.txt", "merges.txt")))
+    for name in ("encoder", "mixup", "decoder", "text-encoder"):
+        operators = [node.op_type for node in nodes_of(onnx.load(files.bundle / f"{name}.int8.onnx").graph)]
+        assert operators.count("MatMulIntegerToFloat") > 4, name
+        assert not [operator for operator in operators if operator.startswith("Dynamic")], name
+    pixels = pixels_of(files)
+    compared = compare_graphs(found.pieces, files.bundle, "int8", pixels, ["a cat", "at"])
+    assert 0 < compared.differences["encoder.image_embedding"] < 0.1
+    assert 0 < compared.differences["textEncoder.text_embedding"] < 0.1
+    assert batch_invariance(OnnxPipeline(files.bundle, "int8", threads=1), pixels[:9], sizes=(2, 4, 9)).holds
+
+
+def test_int8_asks_for_photos(files: Files, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="--photos"):
+        main([*files.arguments, "--out", str(tmp_path / "out"), "--precisions", "int8"])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ export async function decodeImage(
   }
   const remainingMs = deadline - performance.now();
   if (remainingMs <= 0) throw tooLate();
-  const shrunk = shrunkSize({ width, height }, target);
+  const fitted = fittedSize({ width, height }, target);
+  const shrunk = shrunkSize({ width, height }, fitted, target);
   const decoding = sharp(bytes, {
     limitInputPixels: maxPixels,
     autoOrient: true,
@@ -77,7 +78,7 @@ export async function decodeImage(
     .timeout({ seconds: Math.min(maxDecodeSeconds, Math.ceil(remainingMs / 1000)) })
     .flatten({ background: '#ffffff' })
     .resize(shrunk.width, shrunk.height, {
-      fit: target.resize === 'stretch' ? 'fill' : 'cover',
+      fit: target.resize === 'crop' && isPanorama({ width, height }, target) ? 'cover' : 'fill',
       position: 'centre',
       kernel: target.kernel,
       // JPEG and WebP may decode at a fraction of their size, but stay at twice the target: the resize that
@@ -96,8 +97,9 @@ export async function decodeImage(
   if (pixels.length !== shrunk.width * shrunk.height * 3) {
     throw new Error(`decoding gave ${pixels.length} bytes for ${shrunk.width} × ${shrunk.height} RGB pixels`);
   }
+  const whole = isSmaller(shrunk, fitted) ? enlarge(pixels, shrunk, fitted) : pixels;
   return {
-    pixels: isSmaller(shrunk, target) ? enlarge(pixels, shrunk, target) : pixels,
+    pixels: cutMiddle(whole, fitted, target),
     width,
     height,
     format,
@@ -109,10 +111,44 @@ interface Size {
   readonly height: number;
 }
 
-/** What sharp resizes to. A side that is shorter than the target's stays: `enlarge` does it, as training did. */
-function shrunkSize({ width, height }: Size, target: PixelTarget): Size {
-  if (target.resize === 'crop') return target;
-  return { width: Math.min(width, target.width), height: Math.min(height, target.height) };
+/** Times the target's: a side that a whole picture is fitted to. What is longer would take memory for what is cut off. */
+const longestFitted = 8;
+
+/** What the whole picture is resized to, before its middle is cut out as CLIP does: the longer side is rounded down. */
+function fittedSize({ width, height }: Size, target: PixelTarget): Size {
+  if (target.resize === 'stretch' || isPanorama({ width, height }, target)) return target;
+  if (width * target.height <= height * target.width)
+    return { width: target.width, height: Math.floor((target.width * height) / width) };
+  return { width: Math.floor((target.height * width) / height), height: target.height };
+}
+
+function isPanorama({ width, height }: Size, target: Size): boolean {
+  const ratio = (width * target.height) / (height * target.width);
+  return Math.max(ratio, 1 / ratio) > longestFitted;
+}
+
+/** What sharp resizes to. A side that is shorter than wanted stays: `enlarge` does it, as training did. */
+function shrunkSize(sent: Size, fitted: Size, target: PixelTarget): Size {
+  if (target.resize === 'crop' && isPanorama(sent, target)) return target;
+  return { width: Math.min(sent.width, fitted.width), height: Math.min(sent.height, fitted.height) };
+}
+
+/** The middle of RGB pixels; a margin of half a pixel goes to the even neighbour, as Python rounds. */
+function cutMiddle(pixels: Uint8Array, from: Size, to: Size): Uint8Array {
+  if (from.width === to.width && from.height === to.height) return pixels;
+  const left = halfToEven(from.width - to.width);
+  const top = halfToEven(from.height - to.height);
+  const cut = new Uint8Array(to.width * to.height * 3);
+  for (let row = 0; row < to.height; row += 1) {
+    const start = ((top + row) * from.width + left) * 3;
+    cut.set(pixels.subarray(start, start + to.width * 3), row * to.width * 3);
+  }
+  return cut;
+}
+
+function halfToEven(whole: number): number {
+  const half = Math.floor(whole / 2);
+  return whole % 2 === 1 && half % 2 === 1 ? half + 1 : half;
 }
 
 function isSmaller(size: Size, target: Size): boolean {

@@ -6,6 +6,8 @@ import { type ImageFormat, imageFormats } from '../../src/images/format.js';
 import { ServiceError, type ProblemCode } from '../../src/problem.js';
 import { heic, noise, pdf, pngClaiming, quarters, svg } from './drawn.js';
 
+type Size = Pick<PixelTarget, 'width' | 'height'>;
+
 const target: PixelTarget = { width: 96, height: 64, resize: 'stretch', kernel: 'cubic' };
 const limits = () => ({ maxPixels: 50_000_000, deadline: performance.now() + 30_000 });
 
@@ -156,6 +158,36 @@ describe('the way to the target size', () => {
     const { pixels } = await decode(wide, square);
     assert.equal(pixels.length, 50 * 50 * 3);
     for (const x of [0.06, 0.5, 0.94]) assertColour(colourAt(pixels, x, 0.5, square), [0, 255, 0]);
+  });
+
+  // Sizes, what CLIP fits them to, and the corner of the middle that it cuts out of that.
+  const fitted: [Size, Size, left: number, top: number][] = [
+    [{ width: 640, height: 427 }, { width: 335, height: 224 }, 56, 0], // 335.7 is cut, 55.5 goes to the even 56
+    [{ width: 427, height: 640 }, { width: 224, height: 335 }, 0, 56],
+    [{ width: 500, height: 495 }, { width: 226, height: 224 }, 1, 0],
+    [{ width: 300, height: 299 }, { width: 224, height: 224 }, 0, 0], // 224.7
+    [{ width: 100, height: 101 }, { width: 224, height: 226 }, 0, 1],
+    [{ width: 203, height: 200 }, { width: 227, height: 224 }, 2, 0], // 1.5 goes to 2
+    [{ width: 225, height: 224 }, { width: 225, height: 224 }, 0, 0], // 0.5 goes to 0
+  ];
+  for (const [sent, fit, left, top] of fitted) {
+    test(`crop has CLIP's roundings for ${sent.width} × ${sent.height}`, async () => {
+      const png = await noise(sent.width, sent.height).png().toBuffer();
+      const clip: PixelTarget = { width: 224, height: 224, resize: 'crop', kernel: 'cubic' };
+      const whole = await decode(png, { ...fit, resize: 'stretch', kernel: 'cubic' });
+      const middle = await sharp(whole.pixels, { raw: { ...fit, channels: 3 } })
+        .extract({ left, top, width: 224, height: 224 })
+        .raw()
+        .toBuffer();
+      assert.deepEqual(Buffer.from((await decode(png, clip)).pixels), middle);
+    });
+  }
+
+  test('the middle of a panorama is cut out too', async () => {
+    const square: PixelTarget = { width: 50, height: 50, resize: 'crop', kernel: 'cubic' };
+    const { pixels } = await decode(await quarters(4000, 40).png().toBuffer(), square);
+    assertColour(colourAt(pixels, 0.1, 0.25, square), [255, 0, 0]);
+    assertColour(colourAt(pixels, 0.9, 0.75, square), [255, 255, 255]);
   });
 
   test('decoding a JPEG at a fraction of its size stays close to decoding all of it', async () => {

@@ -1,0 +1,77 @@
+"""From captioned photos to the service's captions, with a random CLIP: prepare, train, evaluate, convert, serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tiny_run import TEST, TRAIN, write_tiny_run
+
+from pcmnet.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def service(bundle: Path, precision: str) -> Iterator[str]:
+    """The URL of the service with this bundle, as users start it."""
+    settings = {"PORT": "0", "MODEL_PATH": str(bundle), "PRECISION": precision, "CACHE_SIZE": "0"}
+    command = ["node", "dist/src/main.js"]
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            log = []
+            for line in process.stdout:
+                log.append(line)
+                if found := re.search(r"Server listening at (http:[^\"]+)", line):
+                    break
+            else:
+                raise AssertionError("".join(log))
+            yield found[1]
+        finally:
+            process.terminate()
+
+
+def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subprocess.run(["node", "scripts/bootstrap.mjs", "src"], cwd=ROOT, check=True)
+    config, data, run = write_tiny_run(tmp_path), tmp_path / "data", tmp_path / "run"
+
+    def pcmnet(name: str, *options: str) -> str:
+        main([name, str(config), "--data", str(data), *options])
+        return capsys.readouterr().out
+
+    assert f"{TRAIN} training pairs, {TEST} test images" in pcmnet("prepare")
+    assert "concepts" in pcmnet("concepts")
+    assert pcmnet("features") == f"features of {TRAIN + TEST} images written\n"
+    assert f"{TRAIN} pairs scored" in pcmnet("clipscore")
+
+    pcmnet("train", "--run", str(run), "--set", "data.test=''")
+    log = [json.loads(line) for line in (run / "captioner.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in log if "loss" in row]
+    assert losses[-1] < losses[0] / 2
+
+    trained = json.loads(pcmnet("evaluate", "--run", str(run)))
+    assert {"BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "CLIPScore"} <= trained.keys()
+
+    files = {"clip": "clip.pt", "concepts": "concepts.pkl", "vocabulary": "vocabulary.txt", "merges": "merges.txt"}
+    options = [part for name, file in files.items() for part in (f"--{name}", str(data / file))]
+    bundle = tmp_path / "bundle"
+    main(["convert", str(run / "epoch-60.pt"), *options, "--out", str(bundle), "--precisions", "fp32", "w8"])
+
+    for precision in ("fp32", "w8"):
+        with service(bundle, precision) as url:
+            out = tmp_path / f"{precision}.jsonl"
+            options = ["--url", url, "--bundle", str(bundle), "--precision", precision, "--captions", str(out)]
+            served = json.loads(pcmnet("evaluate", *options))
+        captions = [json.loads(line)["caption"] for line in out.read_text().splitlines()]
+        assert served["equalCaptions"] == 1, precision
+        assert len(set(captions)) > TEST // 2
+        assert not any(caption.endswith(".") or caption != caption.strip() for caption in captions)
+    # Real photos through PyTorch, the graphs and the service: the metrics tell whether all three wrote the same.
+    assert served["CIDEr"] == pytest.approx(trained["CIDEr"], abs=0.02)

@@ -1,0 +1,286 @@
+"""Runs on stored features: configurations, records, preparation, resuming, the paper's table."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_run import TEST, TRAIN, write_tiny_run
+
+from pcmnet.cli import main
+from pcmnet.clip_score import clip_scores
+from pcmnet.config import read_config
+from pcmnet.convert import read_concepts
+from pcmnet.feature_run import FeatureRun, captions_of_test
+from pcmnet.paper import ROWS
+from pcmnet.prepare import prepare
+from pcmnet.records import Pair, read_pairs, read_test, select
+from pcmnet.text import Vocabulary
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+RUNS = ("coco-b32", "coco-l14", "flickr30k-b32", "flickr30k-l14")
+SHORT = ("captioner.epochs=2", "captioner.batch_size=8", "model.dropout=0.1", "captioner.optimizer='adam'")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a configuration, and data up to the features."""
+    folder = tmp_path_factory.mktemp("tiny")
+    config = write_tiny_run(folder)
+    for command in ("prepare", "concepts", "features"):
+        main([command, str(config), "--data", str(folder / "data")])
+    return folder
+
+
+def run_of(prepared: Path, out: Path, *changes: str) -> FeatureRun:
+    return FeatureRun(read_config(prepared / "tiny.toml", [*SHORT, *changes]), prepared / "data", out)
+
+
+def differing(one: dict[str, object], other: dict[str, object], prefix: str = "") -> Iterator[str]:
+    for name, value in one.items():
+        if isinstance(value, dict):
+            yield from differing(value, other[name], f"{prefix}{name}.")  # type: ignore[arg-type]
+        elif value != other[name]:
+            yield prefix + name
+
+
+def test_released_configurations_differ_only_where_the_paper_does() -> None:
+    configs = {name: asdict(read_config(CONFIGS / f"{name}.toml")) for name in RUNS}
+    tower = {"id", "model.grid_width", "model.embedding", "model.patches", "captioner.clip_weight_alpha"}
+    for one, other, beyond in (
+        ("coco-b32", "flickr30k-b32", {"id"}),
+        ("flickr30k-b32", "flickr30k-l14", tower),
+        ("coco-b32", "coco-l14", tower | {"model.dropout"}),
+    ):
+        found = set(differing(configs[one], configs[other]))
+        assert {name for name in found if not name.startswith("data.")} == beyond, (one, other)
+    recipe = configs["coco-b32"]["captioner"]
+    assert (recipe["batch_size"], recipe["epochs"], recipe["captions_per_photo"], recipe["clip_value"]) == (32, 12, 1, 0.1)
+    assert (recipe["focal"], recipe["focal_gamma"], recipe["label_smoothing"], recipe["optimizer"]) == ("batch", 2.0, 0.1, "adam")
+    assert [configs[name]["captioner"]["clip_weight_alpha"] for name in RUNS] == [2.5, 4.0, 2.5, 4.0]
+    assert [configs[name]["model"]["dropout"] for name in RUNS] == [0.2, 0.25, 0.2, 0.2]
+    assert {name for row in ROWS for name in row[:2]} == set(RUNS)
+
+
+def test_a_base_is_overridden_table_by_table_and_by_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("seed = 7\n[model]\nk = 3\nk2 = 2\n")
+    (tmp_path / "own.toml").write_text('base = "base.toml"\n[model]\nk = 4\n')
+    config = read_config(tmp_path / "own.toml", ["model.k2 = 0.5", 'model.mode = "random"'])
+    assert (config.seed, config.model.k, config.model.k2, config.model.mode) == (7, 4, 0.5, "random")
+    with pytest.raises(tomllib.TOMLDecodeError):
+        read_config(tmp_path / "own.toml", ["model.mode = random"])
+
+
+def test_captions_become_cleaned_tokens_and_a_vocabulary() -> None:
+    rows = [
+        {"image": "a/one.jpg", "captions": ["A cat, a hat!", "..."], "split": "train"},
+        {"image": "two.jpg", "captions": ["The cat’s hat"], "split": "train"},
+        {"image": "three.jpg", "captions": ["A dog"], "split": "test"},
+    ]
+    vocabulary, train, test = prepare(rows, synthetic=False, min_count=2, max_words=3)
+    assert vocabulary.words == ["a", "hat", "UNK"]
+    assert [row["image_id"] for row in train] == ["one", "two"]
+    assert train[0]["tokens_ids"] == [[0, 1, 3, 1]]  # a UNK a, and "hat" as the last target in place of the end
+    assert train[0]["target_ids"] == [[1, 3, 1, 2]]
+    assert train[1]["target_ids"] == [[3, 3, 2, 0]]
+    assert test == [{"image_id": "three", "captions": ["A dog"]}]
+
+
+def test_every_caption_becomes_a_pair_where_images_are_to_be_made() -> None:
+    rows = [{"captions": ["a cat"]}, {"image": "x.jpg", "captions": ["a dog", "one dog"]}]
+    _, train, _ = prepare(rows, synthetic=True, min_count=1, max_words=5)
+    assert [(row["image_id"], row["captions"]) for row in train] == [
+        ("0000000", ["a cat"]),
+        ("x_0", ["a dog"]),
+        ("x_1", ["one dog"]),
+    ]
+
+
+def test_released_records_and_plain_captions_are_read_alike(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(["a", "cat", "UNK"])
+    tokens, targets = np.array([0, 1, 2, 0]), np.array([1, 2, 0, -1])
+    released = {"image_id": "5", "split_id": 0, "tokens_ids": tokens, "target_ids": targets, "clipscore": 0.5}
+    (tmp_path / "train.pkl").write_bytes(pickle.dumps([released]))
+    (tmp_path / "plain.jsonl").write_text(
+        json.dumps({"image": "5.jpg", "captions": ["A cat."], "split": "train"})
+        + "\n"
+        + json.dumps({"image": "6.jpg", "captions": ["A cat."], "split": "val"})
+    )
+    (one,) = read_pairs(tmp_path / "train.pkl", vocabulary, 3)
+    (other,) = read_pairs(tmp_path / "plain.jsonl", vocabulary, 3)
+    assert one.file(tmp_path / "b32", ".npz") == tmp_path / "b32_sp0" / "5.npz"
+    assert other.file(tmp_path / "b32", ".npz") == tmp_path / "b32" / "5.npz"
+    assert one.tokens.tolist() == other.tokens.tolist() == [[0, 1, 2, 0]]
+    assert one.targets.tolist() == other.targets.tolist() == [[1, 2, 0, -1]]
+    assert (one.clipscore.tolist(), other.clipscore.tolist()) == ([0.5], [1.0])
+    with pytest.raises(ValueError, match="beyond a vocabulary of 2"):
+        read_pairs(tmp_path / "train.pkl", Vocabulary(["a"]), 3)
+
+
+def test_cocos_annotations_are_test_captions(tmp_path: Path) -> None:
+    annotations = [
+        {"image_id": 7, "caption": "A cat"},
+        {"image_id": 9, "caption": "A dog"},
+        {"image_id": 7, "caption": "One cat"},
+    ]
+    (tmp_path / "test.json").write_text(json.dumps({"annotations": annotations}))
+    assert [(image.image_id, image.captions) for image in read_test(tmp_path / "test.json")] == [
+        ("7", ("A cat", "One cat")),
+        ("9", ("A dog",)),
+    ]
+
+
+def test_pairs_are_dropped_by_score_and_then_drawn_by_share() -> None:
+    none = np.zeros((1, 1), np.int64)
+    pairs = [Pair(n, str(n), "", none, none, np.array([n / 10], np.float32)) for n in range(10)]
+    above = select(pairs, 1.0, 0.25, seed=1)
+    assert [pair.row for pair in above] == [3, 4, 5, 6, 7, 8, 9]
+    some = select(pairs, 0.4, 0.25, seed=1)
+    assert len(some) == 2  # int(7 · 0.4)
+    assert {pair.row for pair in some} <= {pair.row for pair in above}
+    assert [pair.row for pair in select(pairs, 0.4, 0.25, seed=1)] == [pair.row for pair in some]
+    assert len(select(pairs, 1.0, -1.0, seed=1)) == 10  # no threshold: a score of 0 stays
+
+
+def test_features_are_in_the_released_layout_and_only_missing_ones_are_written(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = prepared / "data" / "features"
+    with np.load(folder / "000.npz") as held:
+        assert held["features"].shape == (4, 128)
+        assert held["g_feature"].shape == (1, 32)
+        assert held["g_feature"].dtype == np.float32
+        assert abs(np.linalg.norm(held["g_feature"]) - 1) > 0.01
+    (folder / "005.npz").unlink()
+    split = prepared / "data" / "images_sp2"
+    split.mkdir()
+    Image.new("RGB", (60, 60)).save(split / "x.png")
+    main(["features", str(prepared / "tiny.toml"), "--data", str(prepared / "data")])
+    assert capsys.readouterr().out == "features of 2 images written\n"
+    assert (prepared / "data" / "features_sp2" / "x.npz").exists()
+
+
+def test_features_are_those_of_the_tower_and_its_own_local_embeddings(prepared: Path, tmp_path: Path) -> None:
+    from pcmnet.clip_features import FeatureFiles
+    from pcmnet.data import decode_photo
+
+    run = run_of(prepared, tmp_path)
+    model, clip = run.model(), run.clip.images
+    features = FeatureFiles([prepared / "data" / "features" / "000.npz"], model.visual_embed.ln_post, model.visual_embed.proj)
+    pixels = torch.from_numpy(decode_photo(prepared / "data" / "images" / "000.png", 56, "crop").copy())
+    with torch.inference_mode():
+        expected = clip(pixels[None])
+    for found, value in zip(features.batch(np.array([0])), expected, strict=True):
+        torch.testing.assert_close(found, value, atol=1e-4, rtol=1e-4)
+
+
+def test_scores_are_two_and_a_half_cosines(prepared: Path, tmp_path: Path) -> None:
+    run = run_of(prepared, tmp_path)
+    texts = ["a cat", "at"]
+    files = run.test_files[:2]
+    with torch.inference_mode():
+        embedded = run.clip.texts.encode([f"A photo depicts {text}" for text in texts])
+    images = torch.stack([torch.from_numpy(np.load(file)["g_feature"][0]) for file in files])
+    cosines = torch.nn.functional.cosine_similarity(images, embedded)
+    np.testing.assert_allclose(clip_scores(run.clip.texts, texts, files), 2.5 * cosines.clamp(min=0).numpy(), atol=1e-5)
+
+
+def test_a_run_that_was_stopped_ends_where_an_unstopped_one_does(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_of(prepared, tmp_path / "whole").train()
+
+    def stop_after_one(self: FeatureRun) -> object:
+        answers = iter([{}])
+
+        def stopped(_: object) -> dict[str, float]:
+            if (answer := next(answers, None)) is None:
+                raise KeyboardInterrupt
+            return answer
+
+        return stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureRun, "_quick_evaluation", stop_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            run_of(prepared, tmp_path / "parts", "data.test=''").train()
+    assert torch.load(tmp_path / "parts" / "captioner.ckpt")["step"] == TRAIN // 8  # so it goes on from the first epoch
+    run_of(prepared, tmp_path / "parts", "data.test=''").train()
+    for epoch in (1, 2):
+        whole, parts = (torch.load(tmp_path / name / f"epoch-{epoch}.pt")["model"] for name in ("whole", "parts"))
+        assert len(whole) > 100
+        for name, value in whole.items():
+            assert torch.equal(value, parts[name]), name
+
+
+def test_an_epoch_of_a_share_goes_over_it_more_often(prepared: Path, tmp_path: Path) -> None:
+    run_of(prepared, tmp_path, "data.share=0.5", "data.test=''", "captioner.epochs=1").train()
+    assert torch.load(tmp_path / "captioner.ckpt")["step"] == TRAIN // 8
+
+
+@pytest.mark.parametrize("change", ["model.mode='random'", "model.mode='all'", "model.mode='off'", "captioner.focal='word'"])
+def test_every_ablation_trains(prepared: Path, tmp_path: Path, change: str) -> None:
+    """`random` with its probability, and without CLIP's weights."""
+    changes = ["captioner.epochs=1", "data.test=''", "captioner.clip_weight_alpha=0.0", "model.k2=0.3", change]
+    run = run_of(prepared, tmp_path, *changes)
+    run.train()
+    before, after = run.model().state_dict(), run.model(run.checkpoint(1)).state_dict()
+    assert not torch.equal(before["predictor.logits.weight"], after["predictor.logits.weight"])
+    assert torch.equal(before["visual_embed.proj"], after["visual_embed.proj"])
+
+
+def test_missing_features_are_named(prepared: Path, tmp_path: Path) -> None:
+    run = run_of(prepared, tmp_path, "data.train_features='nowhere'")
+    with pytest.raises(FileNotFoundError, match=r"64 of 64 images have no features \(run pcmnet features\): .*nowhere/000\.npz"):
+        run.train()
+
+
+def test_the_papers_table_says_which_files_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no row of the paper has its files(.|\n)*coco-b32 on flickr30k-b32: .*test\.json"):
+        main(["evaluate", str(CONFIGS), "--paper", "--data", str(tmp_path), "--run", str(tmp_path)])
+
+
+def test_the_papers_table_has_the_rows_that_can_be_computed(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tiny runs under the released names, one of them trained."""
+    for name in RUNS:
+        (tmp_path / f"{name}.toml").write_text((prepared / "tiny.toml").read_text().replace('"tiny"', f'"{name}"'))
+    (tmp_path / "released.toml").write_bytes((CONFIGS / "released.toml").read_bytes())
+    run = run_of(prepared, tmp_path / "coco-b32")
+    tmp_path.joinpath("coco-b32").mkdir()
+    torch.save({"model": run.model().state_dict()}, run.checkpoint(10))
+    main(["evaluate", str(tmp_path), "--paper", "--data", str(prepared / "data"), "--run", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith("| ") and "---" not in line]
+    assert len(table) == 1 + 8
+    in_domain, cross = (next(line for line in table if line.startswith(f"| coco-b32 | {t}")) for t in ("coco", "flickr30k"))
+    assert "–" not in in_domain.replace("| – |", "", 1)  # all but SPICE, where its jar is not
+    assert cross.split(" | ")[3:] == ["–"] * 8 + ["– |"]
+    assert any(line.startswith("coco-b32 on flickr30k-b32: ") and "epoch-7.pt" in line for line in lines)
+
+
+def test_across_domains_the_targets_concepts_are_detected_and_the_runs_words_written(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, vectors = read_concepts(prepared / "data" / "concepts.pkl")
+    (prepared / "data" / "others.pkl").write_bytes(pickle.dumps((words[::-1], vectors.flip(0))))
+    seen: list[object] = []
+    monkeypatch.setattr("pcmnet.feature_run.caption_rows", lambda *given, **named: seen.append((given, named)) or [])
+    own, target = run_of(prepared, tmp_path), run_of(prepared, tmp_path, "data.concepts='others.pkl'")
+    captions_of_test(own.model(), own.vocabulary, target)
+    ((given, named),) = seen  # type: ignore[misc]
+    _, features, rows, concepts, vocabulary = given
+    torch.testing.assert_close(concepts, vectors.flip(0))
+    assert features.files == target.test_files
+    assert len(rows) == TEST
+    assert vocabulary is own.vocabulary
+    assert named == {"blocked": ()}
