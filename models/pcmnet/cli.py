@@ -145,9 +145,8 @@ def _on_photos(work: Workspace, options: argparse.Namespace) -> None:
     """A command on the embedded model's configuration."""
     match options.command:
         case "features":
-            work.grids(options.tuned)
-            if options.tuned:
-                work.mirrored_grids()
+            for mirrored in (False, True) if options.tuned else (False,):
+                work.grids(options.tuned, mirrored)
         case "train":
             for name, stage in STAGES.items():
                 if options.stage in (name, "all"):

@@ -166,17 +166,14 @@ class CaptionerConfig:
 
 @dataclass
 class RefineConfig:
-    """More cross-entropy after the first, with cropped photos and with captions that have no photo."""
+    """More cross-entropy after the first, with captions that have no photo."""
 
     epochs: int = 0
     """0 leaves the stage out."""
     learning_rate: float = 2e-4
     warmup_steps: int = 100
-    crops: int = 1
-    """Views of the photos, each photo cropped at random once in each, half of them mirrored."""
-    min_crop_area: float = 0.6
     text_batch: int = 64
-    """Captions without photos in a step; 0 for none."""
+    """Captions without photos in a step."""
     text_weight: float = 0.5
     """Of their loss beside that of the photos."""
 

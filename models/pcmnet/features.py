@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,34 +26,7 @@ def _session(tower: LiteTower, side: int) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
-"""Pixels of a photo [S, S, 3] and its row → pixels of the same shape."""
-
-
-def mirror(pixels: NDArray[np.uint8], _: int) -> NDArray[np.uint8]:
-    return pixels[:, ::-1]
-
-
-def random_crops(seed: int, min_area: float) -> Change:
-    """A crop of each photo, enlarged to the whole side and mirrored in half of the cases; the seed and the row decide."""
-
-    def crop(pixels: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
-        rng = np.random.default_rng([seed, row])
-        side = len(pixels)
-        ratio = rng.uniform(0.9, 1.1)
-        kept = side * math.sqrt(rng.uniform(min_area, 1))
-        width, height = min(side, kept * ratio), min(side, kept / ratio)
-        left, top = rng.uniform(0, side - width), rng.uniform(0, side - height)
-        box = (left, top, left + width, top + height)
-        image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box)
-        return np.asarray(image)[:, ::-1] if rng.random() < 0.5 else np.asarray(image)
-
-    return crop
-
-
-def write_grids(
-    tower: LiteTower, pixels: NDArray[np.uint8], path: Path, change: Change | None = None, batch_size: int = 16
-) -> None:
+def write_grids(tower: LiteTower, pixels: NDArray[np.uint8], path: Path, mirrored: bool = False, batch_size: int = 16) -> None:
     """Writes float16 grids [P, N, D] of pixels [P, S, S, 3] to `path`; goes on where an interrupted run stopped."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, progress = path.with_suffix(".partial"), path.with_suffix(".progress")
@@ -71,8 +41,8 @@ def write_grids(
     name = session.get_inputs()[0].name
     for rows in tqdm(batches(range(done, len(pixels)), batch_size), desc=path.name, mininterval=10):
         batch = pixels[rows[0] : rows[-1] + 1]
-        if change:
-            batch = np.stack([change(photo, row) for photo, row in zip(batch, rows, strict=True)])
+        if mirrored:
+            batch = batch[:, :, ::-1]
         (grid,) = session.run(None, {name: np.ascontiguousarray(batch, np.float32)})
         grids[rows[0] : rows[-1] + 1] = grid
         if rows[0] // 1024 != (rows[-1] + 1) // 1024:

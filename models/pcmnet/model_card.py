@@ -73,11 +73,10 @@ def _later_stages(config: Config) -> str:
             "An affine map of the concept words' embeddings, so that the words nearest to a photo are those its captions name; "
             f"the tower frozen, {config.concepts.epochs} epochs."
         )
-    if refine := config.refine if config.refine.epochs else None:
-        also = f", and on {refine.text_batch} captions without photos in each step" if refine.text_batch else ""
+    if config.refine.epochs:
         lines.append(
-            f"The captioner on cropped photos too ({refine.crops} random crops of each, at least "
-            f"{100 * refine.min_crop_area:.0f} % of its area){also}; {refine.epochs} epochs at {refine.learning_rate:g}."
+            f"The captioner on {config.refine.text_batch} captions without photos in each step too, their embeddings in the place of a "
+            f"photo's; {config.refine.epochs} epochs at {config.refine.learning_rate:g}."
         )
     if config.self_critical.steps:
         of = f" of {' and '.join(config.self_critical.sources)}" if config.self_critical.sources else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -73,12 +73,11 @@ def _dev_cider(work: Workspace, view: View) -> Callable[[PCMNet], dict[str, floa
     return evaluate_captions
 
 
-def _cross_entropy(
-    work: Workspace, config: Config, model: PCMNet, views: Sequence[View], name: str, texts: Texts | None = None
-) -> dict[str, float]:
+def _cross_entropy(work: Workspace, config: Config, model: PCMNet, name: str, texts: Texts | None = None) -> dict[str, float]:
     """Trains the model on the tuned tower's grids of all training photos → NAME.pt, CIDEr on `dev`"""
     _, concepts = work.concepts
     train = work.split("train")
+    views = work.views()
     evaluate_captions = _dev_cider(work, views[0])
     captions = Captions(train, work.vocabulary, config.model.max_words)
     checkpoint, log = Checkpoint(work.run / f"{name}.ckpt"), Log(work.run / f"{name}.jsonl")
@@ -89,18 +88,17 @@ def _cross_entropy(
 
 def fit_captioner(work: Workspace) -> dict[str, float]:
     """Trains PCM-Net on the photos → captioner.pt, CIDEr on `dev`"""
-    return _cross_entropy(work, work.config, work.captioner(trained=()), work.views(), "captioner")
+    return _cross_entropy(work, work.config, work.captioner(trained=()), "captioner")
 
 
 def refine_captioner(work: Workspace) -> dict[str, float]:
-    """Goes on with crops and with texts → captioner-refined.pt, CIDEr on `dev`, if the configuration has epochs of it"""
+    """Goes on with captions that have no photo → captioner-refined.pt, CIDEr on `dev`, if the configuration has epochs of it"""
     refine = work.config.refine
     if refine.epochs == 0:
         return {}
     schedule = {"epochs": refine.epochs, "learning_rate": refine.learning_rate, "warmup_steps": refine.warmup_steps}
     config = replace(work.config, captioner=replace(work.config.captioner, **schedule))
-    texts = work.texts() if refine.text_batch else None
-    return _cross_entropy(work, config, work.captioner(CAPTIONERS[2:]), work.views(refine.crops), "captioner-refined", texts)
+    return _cross_entropy(work, config, work.captioner(CAPTIONERS[2:]), "captioner-refined", work.texts())
 
 
 def reward_captioner(work: Workspace) -> dict[str, float]:
@@ -113,7 +111,7 @@ def reward_captioner(work: Workspace) -> dict[str, float]:
         raise ValueError(f"no training photo is of the sources {', '.join(settings.sources)}")
     model = work.captioner(CAPTIONERS[1:])
     _, concepts = work.concepts
-    views = work.views(work.config.refine.crops if work.config.refine.epochs else 0)
+    views = work.views()
     evaluate_captions = _dev_cider(work, views[0])
     checkpoint, log = Checkpoint(work.run / "self-critical.ckpt"), Log(work.run / "self-critical.jsonl")
     train_self_critical(work.config, model, views, concepts, train, work.vocabulary, checkpoint, log, evaluate_captions)

@@ -17,7 +17,7 @@ from .concepts import concept_words, embed_concepts
 from .config import Config
 from .data import Photo, of_split, open_pixels, read_photos, read_texts
 from .dual_encoder import DualEncoder, SentenceEncoder
-from .features import Change, mirror, pooled, random_crops, write_grids
+from .features import pooled, write_grids
 from .model import PCMNet
 from .text import Vocabulary, words_of
 from .train_captioner import Texts, View, embed_view
@@ -74,18 +74,13 @@ class Workspace:
             tower.load_state_dict(torch.load(self.run / "tower.pt", weights_only=True))
         return tower.eval()
 
-    def grids(self, tuned: bool, view: str = "", change: Change | None = None) -> NDArray[np.float16]:
-        """[P, N, D] of all photos, as they are or changed; `view` names the change in the run's folder."""
-        path = self.run / f"grids-{'tuned' if tuned else 'pretrained'}{view and '-' + view}.npy"
+    def grids(self, tuned: bool, mirrored: bool = False) -> NDArray[np.float16]:
+        """[P, N, D] of all photos"""
+        name = ("tuned" if tuned else "pretrained") + ("-mirrored" if mirrored else "")
+        path = self.run / f"grids-{name}.npy"
         if not path.exists():
-            write_grids(self.tower(tuned), self.pixels, path, change)
+            write_grids(self.tower(tuned), self.pixels, path, mirrored)
         return np.load(path, mmap_mode="r")
-
-    def mirrored_grids(self) -> NDArray[np.float16]:
-        return self.grids(True, "mirrored", mirror)
-
-    def cropped_grids(self, number: int) -> NDArray[np.float16]:
-        return self.grids(True, f"crop-{number}", random_crops(self.config.seed + number, self.config.refine.min_crop_area))
 
     def pooled(self, tuned: bool) -> Tensor:
         path = self.run / f"pooled-{'tuned' if tuned else 'pretrained'}.pt"
@@ -118,11 +113,10 @@ class Workspace:
         words = concept_words(captions, settings.min_captions, settings.max_words)
         return words, embed_concepts(words, settings.prompts, self.sentence_encoder, self.dual_encoder())
 
-    def views(self, crops: int = 0) -> list[View]:
-        """Features of all photos: as they are, mirrored, and cropped."""
+    def views(self, names: Sequence[bool] = (False, True)) -> list[View]:
+        """Features of all photos, as they are and mirrored."""
         encoder = self.dual_encoder()
-        grids = [self.grids(True), self.mirrored_grids(), *(self.cropped_grids(number) for number in range(crops))]
-        return [embed_view(grid, encoder) for grid in grids]
+        return [embed_view(self.grids(True, mirrored), encoder) for mirrored in names]
 
     def texts(self) -> Texts:
         """The captions without photos. Their embeddings are moved by what lies, on average, between a training photo and its
