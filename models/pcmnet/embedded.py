@@ -63,6 +63,7 @@ NONPHOTOS_OF_A_KIND = 20
 SOURCES = (
     "Flickr8k and Flickr30k photos and captions (research use)",
     "MS COCO photos (their Flickr licences) and captions (CC BY 4.0)",
+    "Captions without photos: Flickr30k, MS COCO, and the validation texts of Conceptual Captions",
     "EfficientNet-Lite2, ImageNet weights (Apache-2.0)",
     "all-MiniLM-L6-v2 sentence encoder (Apache-2.0)",
 )

@@ -143,7 +143,8 @@ paper's network: concept detection, patch-wise cross-modal mixup, visual-semanti
 ## Data and terms
 Trained on 9,285 photos with their captions; 500 more chose settings, the 1,000 validation photos (Flickr8k's Karpathy validation
 split) only report. Flickr8k and Flickr30k are for **research use**; MS COCO captions are CC BY 4.0, its photos under their Flickr
-licences. No photo and no caption is part of the bundle. The nouns of the concept vocabulary are chosen with TextBlob's lexicon.
+licences. Where captions without photos were learnt from, they are of Flickr30k, MS COCO and the validation texts of Conceptual
+Captions. No photo and no caption is part of the bundle. The nouns of the concept vocabulary are chosen with TextBlob's lexicon.
 
 ## How it was made
 ```
