@@ -63,6 +63,7 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
     options = [part for name, file in files.items() for part in (f"--{name}", str(data / file))]
     bundle = tmp_path / "bundle"
     main(["convert", str(run / "epoch-60.pt"), *options, "--out", str(bundle), "--precisions", "fp32", "w8"])
+    assert "w8: " in capsys.readouterr().out
 
     for precision in ("fp32", "w8"):
         with service(bundle, precision) as url:
