@@ -3,7 +3,7 @@ import type { CaptionResult } from '../schemas/caption-result.js';
 export type Grid = NonNullable<CaptionResult['gridSize']>;
 
 /** How dark the photo gets where a concept is not, and how warm where it is, 0…1: a dark photo needs both. */
-const veil = 0.7;
+const veil = 0.78;
 const glow = 0.3;
 const glowColour = [255, 190, 70] as const;
 
