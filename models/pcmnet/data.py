@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,12 +65,12 @@ def read_texts(data: Path) -> list[str]:
         return [line.strip() for line in lines if line.strip()]
 
 
-def decode_photo(path: Path, side: int, resize: str = "stretch") -> NDArray[np.uint8]:
+def decode_photo(file: Path | BinaryIO, side: int, resize: str = "stretch") -> NDArray[np.uint8]:
     """The photo as the service sees it: EXIF orientation applied, resized by bicubic  # [side, side, 3] uint8 sRGB
 
     `stretch` ignores the aspect ratio; `crop` is CLIP's pre-processing: the short side fitted, the middle cut out.
     """
-    with Image.open(path) as image:
+    with Image.open(file) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
         if resize == "crop":
             return np.asarray(fit_and_crop(upright, side))

@@ -35,7 +35,7 @@ from .calibration import (
     probabilities,
 )
 from .concepts import named_share
-from .data import Photo
+from .data import Photo, decode_photo
 from .decoding_choice import decoding_of, try_decodings
 from .encoders import EmbeddedImageEncoder, EmbeddedTextEncoder
 from .export import graphs_of
@@ -273,8 +273,15 @@ def captions_by_service(url: str, images: Sequence[Path], megapixels: float | No
         return list(tqdm(pool.map(caption, images), total=len(images), desc="captions", mininterval=10))
 
 
-def captions_by_bundle(work: Workspace, folder: Path, precision: str, photos: Sequence[Photo]) -> list[str]:
-    answers = Answering(folder, precision).answer(_pixels(work, photos)).answers
+def captions_by_bundle(
+    work: Workspace, folder: Path, precision: str, photos: Sequence[Photo], megapixels: float | None
+) -> list[str]:
+    """Captions by the graphs of what Pillow reads in the very files that a service would be sent."""
+    pixels = _pixels(work, photos)
+    if megapixels is not None:
+        sent = (io.BytesIO(enlarged(work.data / "images" / photo.image, megapixels)) for photo in photos)
+        pixels = np.stack([decode_photo(file, work.config.vision.side, work.config.vision.resize) for file in sent])
+    answers = Answering(folder, precision).answer(pixels).answers
     return [sentence_of(answer.caption.split()) for answer in answers]
 
 
@@ -296,7 +303,7 @@ def evaluate_captions(
     if url is not None:
         found.append(captions_by_service(url, [work.data / "images" / photo.image for photo in photos], megapixels))
     if bundle is not None:
-        found.append(captions_by_bundle(work, bundle, precision, photos))
+        found.append(captions_by_bundle(work, bundle, precision, photos, megapixels))
     captions = found[0]
     if captions_file is not None:
         rows = [{"image": p.image, "caption": c, "references": p.captions} for p, c in zip(photos, captions, strict=True)]

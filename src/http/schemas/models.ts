@@ -61,7 +61,7 @@ export const modelExamples = {
           object: 'model',
           created: 1_767_225_600,
           owned_by: 'pcm-caption',
-          version: '0.2.0',
+          version: '0.3.0',
           description: 'PCM-Net on a small encoder',
           licence: 'MIT',
           sources: ['COCO 2014 captions'],
