@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from .embedded import Calibration
 
 DIAGRAM = "reliability.png"
+ROADS = """| road | CIDEr |
+| --- | --- |
+| cross-entropy on all sources, the concept map put in place afterwards | 0.562 |
+| then one more epoch on Flickr8k and Flickr30k alone (1e-4) | 0.556 |
+| or 125 steps of `self-critical` on all sources, drawn at temperature 1 | 0.542 |
+| or 250 steps | 0.519 |
+| or `refine`, two epochs | 0.554 |
+| then 80, 160, 240, 320 steps of `self-critical` on Flickr8k's photos, drawn at temperature 0.6 | 0.565, 0.587, 0.590, **0.591** |
+
+Label smoothing leaves a tenth of the probability to words that nobody would write. Drawn at temperature 1, about every caption got one
+of them, and the reward taught to stop early: 8.6 words a caption for 9.4 before (people write 11.7). At 0.6 that does not happen. Whether
+`self-critical` does as well without `refine` was not tried. The first 50 of its 320 steps ran on a schedule for 200. The tower was
+fine-tuned first: text→image R@1 on `dev` rose from 0.306 to 0.361, with new projections on its grids."""
+"""What was tried for the shipped captioner, on the `dev` photos."""
 
 
 def draw_reliability(confidence: Reliability, match: Reliability, path: Path) -> None:
@@ -161,6 +175,11 @@ pcmnet evaluate models/configs/embedded.toml --data DATA --run RUN --url http://
    {config.captioner.learning_rate:g} with a cosine, batch {config.captioner.batch_size} photos of {config.captioner.captions_per_photo} captions, {config.captioner.epochs} epochs.
 {_later_stages(config)}
 
+## Roads tried
+CIDEr of the 500 `dev` photos, beam 3, no length penalty, no re-ranking; each road was run once:
+
+{ROADS}
+
 ## Quality
 The bundle's graphs on the {quality["photos"]} validation photos (pycocoevalcap, PTB tokens):
 
@@ -199,11 +218,13 @@ Drawings that are no photos are in the first fit as negatives. Mean confidence o
 ![Reliability diagrams]({DIAGRAM})
 
 ## Limits
-Seen by eye on validation photos, or to be expected of the data; none of it is measured.
+Seen by eye on validation photos, or to be expected of the data; measured only where figures stand.
 
 - It knows what 9,285 photos show: people outdoors, dogs, sports, streets, some animals and food. Rare objects become common ones.
-- Three or more people become "a group". Clothes and grounds often get a wrong colour or name (sand becomes snow, a bare chest a red shirt). It
-  does not read text. Darkness was not looked at.
+- It does not count: three dogs in the dirt are "two dogs … in the sand", three or more people "a group". Clothes and grounds often get a wrong
+  colour or name (sand becomes snow, a bare chest a red shirt). It does not read text: a sign is a wall, or nothing.
+- The dark: the first 200 validation photos at 20 %, 10 % and 5 % of their brightness, with a little noise, got CIDEr 0.47, 0.31 and 0.18 for 0.57, and
+  the mean confidence fell from 0.57 to 0.38, 0.21 and 0.09. At 10 % two boys in the water stand "in the snow".
 - Common scenes get the same sentence, since rewarding teaches what most people would say: the 1,000 validation photos got 748 different ones,
   "A group of people are standing in front of a crowd" 19 times. A thing may be named twice ("riding a bike on a bicycle").
 - It names people by the words the captions used (man, woman, boy, girl): a guess from clothes and hair, not knowledge.
