@@ -7,6 +7,7 @@ import { int8AndW8 } from './figures/int8-and-w8.js';
 import { memoryGrowth } from './figures/memory-growth.js';
 import { overload } from './figures/overload.js';
 import { pytorch } from './figures/pytorch.js';
+import { twoBundles } from './figures/two-bundles.js';
 import { serviceAndBare } from './figures/service-and-bare.js';
 import { enlargedPhotos } from './photos/enlarged-photos.js';
 
@@ -15,6 +16,7 @@ const figures: readonly [Figure, ...Figure[]] = [
   serviceAndBare,
   pytorch,
   int8AndW8,
+  twoBundles,
   firstVersion,
   overload,
   memoryGrowth,
@@ -28,7 +30,7 @@ const defaultPhotos = fileURLToPath(new URL('../../../shared/data/images', impor
 
 const usage = `Usage: npm run bench -- [options] [figure…]
 
-Figures, [${figures[0].name}] without one, all of them with "all":
+Figures, [${figures[0].name}] without one, all but bundles with "all":
 ${figures.map(({ name, help }) => `  ${name.padEnd(13)}  ${help}`).join('\n')}
 
 Options:
@@ -38,6 +40,7 @@ Options:
   --seconds N    time to measure each figure    [240]
   --requests N   of memory: requests sent in all; a tenth of them is what the rest is compared with   [20000]
   --baseline REF of first-version: the commit to compare with   [${firstDelivery}]
+  --bundle DIR   of bundles: the other bundle
   --json FILE    write all numbers there too
   --help
 
@@ -56,6 +59,7 @@ async function main(): Promise<void> {
       seconds: { type: 'string', default: '240' },
       requests: { type: 'string', default: '20000' },
       baseline: { type: 'string', default: firstDelivery },
+      bundle: { type: 'string' },
       json: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -77,7 +81,14 @@ async function main(): Promise<void> {
   const photos = await enlargedPhotos(values.photos, count, longSide);
   const data: Record<string, object> = {};
   for (const { name, measure } of wanted) {
-    const result = await measure({ photos, seconds, requests, baseline, progress });
+    const result = await measure({
+      photos,
+      seconds,
+      requests,
+      baseline,
+      otherBundle: values.bundle,
+      progress,
+    });
     data[name] = result.data;
     console.log(result.text);
   }
@@ -85,7 +96,8 @@ async function main(): Promise<void> {
 }
 
 function figuresNamed(name: string): readonly Figure[] {
-  if (name === 'all') return figures;
+  // Another bundle is nowhere unless it is named.
+  if (name === 'all') return figures.filter((figure) => figure !== twoBundles);
   const figure = figures.find((candidate) => candidate.name === name);
   if (figure === undefined) throw new BenchError(`there is no figure ${name}; --help lists what there is`);
   return [figure];

@@ -1,5 +1,5 @@
 export interface FigureContext {
-  /** JPEG files of distinct photos, 1,024 pixels on the long side. */
+  /** JPEG files of distinct photos. */
   readonly photos: readonly string[];
   /** Seconds of measuring, starts not included; a figure rounds it up to whole rounds. */
   readonly seconds: number;
@@ -7,6 +7,8 @@ export interface FigureContext {
   readonly requests: number;
   /** The commit that a figure compares this version with. */
   readonly baseline: string;
+  /** A bundle that a figure compares this one with. */
+  readonly otherBundle: string | undefined;
   /** Tells whoever waits what is going on. */
   readonly progress: (line: string) => void;
 }
