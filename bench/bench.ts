@@ -9,7 +9,7 @@ import { overload } from './figures/overload.js';
 import { pytorch } from './figures/pytorch.js';
 import { twoBundles } from './figures/two-bundles.js';
 import { serviceAndBare } from './figures/service-and-bare.js';
-import { enlargedPhotos } from './photos/enlarged-photos.js';
+import { enlargedPhotos, usualLongSide } from './photos/enlarged-photos.js';
 
 /** The first is measured when none is named. */
 const figures: readonly [Figure, ...Figure[]] = [
@@ -36,7 +36,7 @@ ${figures.map(({ name, help }) => `  ${name.padEnd(13)}  ${help}`).join('\n')}
 Options:
   --photos DIR   take photos from this folder   [../shared/data/images beside the repository]
   --count N      distinct photos, at least 64   [400]
-  --long-side N  of the photos, in pixels       [1024]
+  --long-side N  of the photos, in pixels       [${usualLongSide}]
   --seconds N    time to measure each figure    [240]
   --requests N   of memory: requests sent in all; a tenth of them is what the rest is compared with   [20000]
   --baseline REF of first-version: the commit to compare with   [${firstDelivery}]
@@ -54,8 +54,7 @@ async function main(): Promise<void> {
     options: {
       photos: { type: 'string', default: defaultPhotos },
       count: { type: 'string', default: '400' },
-      // About what a web page sends.
-      'long-side': { type: 'string', default: '1024' },
+      'long-side': { type: 'string', default: String(usualLongSide) },
       seconds: { type: 'string', default: '240' },
       requests: { type: 'string', default: '20000' },
       baseline: { type: 'string', default: firstDelivery },

@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { BenchError } from './figures/figure.js';
 import { measureProvider } from './gpu/measure-provider.js';
 import { type GpuReport, gpuReportText, type ProviderRow } from './gpu/report.js';
-import { enlargedPhotos } from './photos/enlarged-photos.js';
+import { enlargedPhotos, usualLongSide } from './photos/enlarged-photos.js';
 
 const usage = `Usage: node dist/bench/gpu.js --bundle NAME=DIR… --provider NAME… --photos DIR [options]
 
@@ -38,7 +38,7 @@ async function main(): Promise<void> {
     batchSizes: values['batch-sizes'].split(',').map(wholeNumber),
     concurrency: wholeNumber(values.concurrency),
     secondsEach: wholeNumber(values.seconds),
-    photos: await enlargedPhotos(values.photos, wholeNumber(values.count), 1024),
+    photos: await enlargedPhotos(values.photos, wholeNumber(values.count), usualLongSide),
   };
   const rows: ProviderRow[] = [];
   for (const named of bundles) {

@@ -7,6 +7,8 @@ import pLimit from 'p-limit';
 import sharp from 'sharp';
 import { BenchError } from '../figures/figure.js';
 
+/** Pixels on the long side, about what a web page sends. */
+export const usualLongSide = 1024;
 const jpegQuality = 90;
 /** Twice as many as are ever in flight, so that no two requests at a time carry the same photo. */
 const fewestPhotos = 64;

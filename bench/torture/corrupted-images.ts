@@ -1,12 +1,12 @@
-import { BenchError } from '../figures/figure.js';
 import { markdownTable } from '../measure/table.js';
+import { somePhotos } from '../photos/some-photos.js';
 import { memoryOfTree } from '../service/process-memory.js';
 import { builtService, startService } from '../service/running-service.js';
 import { serviceMetric } from '../service/service-metric.js';
 import { corruptOne, outcomesOfCorrupted } from './corruptions.js';
 import { createRandom } from './random.js';
-import { isOwn, type OwnCaption, postImage } from './requests.js';
-import { somePhotos, sourceFiles } from './sources.js';
+import { isOwn, ownCaptions, postImage } from './requests.js';
+import { sourceFiles } from './sources.js';
 import { Tally } from './tally.js';
 import type { Torture, TortureContext, TortureResult } from './torture.js';
 
@@ -27,12 +27,7 @@ async function inflict({ photoFolder, seed, images, progress }: TortureContext):
   const photos = await somePhotos(photoFolder, 4);
   const files = await sourceFiles(photos.slice(0, 2));
   const service = await startService(builtService, { ...process.env, CACHE_SIZE: '0' });
-  const own: OwnCaption[] = [];
-  for (const photo of photos) {
-    const { caption, outcome } = await postImage(service.url, photo, 'form');
-    if (caption === undefined) throw new BenchError(`a good photo is answered ${outcome}`);
-    own.push(caption);
-  }
+  const own = await ownCaptions(service.url, photos);
 
   const outcomes = new Tally();
   const kinds = new Tally();

@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BenchError } from '../figures/figure.js';
 import { markdownTable } from '../measure/table.js';
+import { somePhotos } from '../photos/some-photos.js';
 import { memoryOfTree, processTree } from '../service/process-memory.js';
 import { builtService, type RunningService, startService } from '../service/running-service.js';
 import { serviceMetric } from '../service/service-metric.js';
 import { corruptOne, outcomesOfCorrupted } from './corruptions.js';
 import { createRandom } from './random.js';
-import { isOwn, type OwnCaption, postBatch, postImage, type Reply } from './requests.js';
-import { somePhotos, sourceFiles } from './sources.js';
+import { isOwn, ownCaptions, postBatch, postImage, type Reply } from './requests.js';
+import { sourceFiles } from './sources.js';
 import { Tally } from './tally.js';
 import type { Torture, TortureContext, TortureResult } from './torture.js';
 
@@ -35,12 +36,7 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
     const id = /"reqId":"(torture-\d+)".*"msg":"answered"/.exec(line)?.[1];
     if (id !== undefined) answeredInLog.add(id);
   });
-  const own: OwnCaption[] = [];
-  for (const photo of photos) {
-    const { caption, outcome } = await postImage(service.url, photo, 'form');
-    if (caption === undefined) throw new BenchError(`a good photo is answered ${outcome}`);
-    own.push(caption);
-  }
+  const own = await ownCaptions(service.url, photos);
 
   const outcomes = new Tally();
   const failures: string[] = [];

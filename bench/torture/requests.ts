@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { Compile } from 'typebox/compile';
+import { BenchError } from '../figures/figure.js';
 
 /** The cheapest caption there is: what is tortured is the way to the model and back. */
 const cheapest = { candidates: 1, beamSize: 1, maxLength: 6 };
@@ -49,6 +50,20 @@ export async function postImage(
   const init = { method: 'POST', headers, body, ...(signal !== undefined && { signal }) };
   const response = await fetch(`${url}/v1/captions?${cheapestQuery}`, init);
   return replyOf(response.status, await response.json());
+}
+
+/**
+ * What each photo is answered when nothing is wrong.
+ * @throws BenchError when one gets no caption
+ */
+export async function ownCaptions(url: string, photos: readonly Buffer[]): Promise<OwnCaption[]> {
+  const own: OwnCaption[] = [];
+  for (const photo of photos) {
+    const { caption, outcome } = await postImage(url, photo, 'form');
+    if (caption === undefined) throw new BenchError(`a good photo is answered ${outcome}`);
+    own.push(caption);
+  }
+  return own;
 }
 
 function replyOf(status: number, answer: unknown): Reply {

@@ -1,12 +1,11 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BenchError } from '../figures/figure.js';
 import { percentile } from '../measure/statistics.js';
 import { markdownTable } from '../measure/table.js';
+import { somePhotos } from '../photos/some-photos.js';
 import { builtService, startService } from '../service/running-service.js';
 import { serviceMetric } from '../service/service-metric.js';
-import { isOwn, type OwnCaption, postImage } from './requests.js';
-import { somePhotos } from './sources.js';
+import { isOwn, ownCaptions, postImage } from './requests.js';
 import { Tally } from './tally.js';
 import type { Torture, TortureContext, TortureResult } from './torture.js';
 
@@ -38,12 +37,7 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
   const { photoFolder, clients, progress } = context;
   const photos = await somePhotos(photoFolder, 12);
   const service = await startService(builtService, { ...process.env, CACHE_SIZE: '0' });
-  const own: OwnCaption[] = [];
-  for (const photo of photos) {
-    const { caption, outcome } = await postImage(service.url, photo, 'form');
-    if (caption === undefined) throw new BenchError(`a good photo is answered ${outcome}`);
-    own.push(caption);
-  }
+  const own = await ownCaptions(service.url, photos);
 
   /** Asks for so many captions, waits where it is told to, and tells how that went. */
   async function others(count: number): Promise<Served> {

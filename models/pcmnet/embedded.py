@@ -277,8 +277,9 @@ def captions_by_bundle(
     work: Workspace, folder: Path, precision: str, photos: Sequence[Photo], megapixels: float | None
 ) -> list[str]:
     """Captions by the graphs of what Pillow reads in the very files that a service would be sent."""
-    pixels = _pixels(work, photos)
-    if megapixels is not None:
+    if megapixels is None:
+        pixels = _pixels(work, photos)
+    else:
         sent = (io.BytesIO(enlarged(work.data / "images" / photo.image, megapixels)) for photo in photos)
         pixels = np.stack([decode_photo(file, work.config.vision.side, work.config.vision.resize) for file in sent])
     answers = Answering(folder, precision).answer(pixels).answers

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import sharp from 'sharp';
-import { enlargedPhotos } from '../../bench/photos/enlarged-photos.js';
+import { enlargedPhotos, usualLongSide } from '../../bench/photos/enlarged-photos.js';
 import { quarters } from '../images/drawn.js';
 
 test('photos are enlarged to 1,024 pixels on the long side, upright, once', async (t) => {
@@ -15,7 +15,7 @@ test('photos are enlarged to 1,024 pixels on the long side, upright, once', asyn
     if (before === undefined) delete process.env['TMPDIR'];
     else process.env['TMPDIR'] = before;
   });
-  const photos = await enlargedPhotos(folder, 65, 1024);
+  const photos = await enlargedPhotos(folder, 65, usualLongSide);
   assert.equal(new Set(photos).size, 65);
   // The drawings are 30 × 20 and lie on their side.
   const { width, height, format } = await sharp(photos[0]).metadata();
@@ -23,16 +23,19 @@ test('photos are enlarged to 1,024 pixels on the long side, upright, once', asyn
 
   const marker = Buffer.from('kept');
   await writeFile(photos[0] ?? '', marker);
-  assert.deepEqual(await enlargedPhotos(folder, 65, 1024), photos);
+  assert.deepEqual(await enlargedPhotos(folder, 65, usualLongSide), photos);
   assert.deepEqual(await readFile(photos[0] ?? ''), marker);
   assert.equal((await readdir(process.env['TMPDIR'])).length, 1);
 });
 
 test('a folder that is missing or has too few photos is named, and how to name another', async () => {
   const folder = await photoFolder(3);
-  await assert.rejects(enlargedPhotos(folder, 100, 1024), /has 3 photos .* at least 64 .* --photos DIR/);
   await assert.rejects(
-    enlargedPhotos(join(folder, 'none'), 100, 1024),
+    enlargedPhotos(folder, 100, usualLongSide),
+    /has 3 photos .* at least 64 .* --photos DIR/,
+  );
+  await assert.rejects(
+    enlargedPhotos(join(folder, 'none'), 100, usualLongSide),
     /cannot read photos from .*none; --photos DIR/,
   );
 });

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
+import { drawnPhoto } from '../../bench/photos/some-photos.js';
 
 /** Photos of the development data, beside the repository; an own clone may lack them, CI may not. */
 const dataFolder = fileURLToPath(new URL('../../../../shared/data/', import.meta.url));
@@ -21,7 +22,7 @@ export async function photoPixels(count: number, size: Size, showing = /./): Pro
   const index = join(dataFolder, 'captions.jsonl');
   if (!existsSync(index)) {
     if (process.env['CI'] === 'true') throw new Error(`CI needs the photos of ${dataFolder}`);
-    return Promise.all(Array.from({ length: count }, (_, number) => drawing(number, size)));
+    return Promise.all(Array.from({ length: count }, (_, number) => drawnPixels(number, size)));
   }
   const names = readFileSync(index, 'utf8')
     .split('\n')
@@ -31,14 +32,8 @@ export async function photoPixels(count: number, size: Size, showing = /./): Pro
   return Promise.all(names.map((name) => toPixels(readFileSync(join(dataFolder, 'images', name)), size)));
 }
 
-/** Coloured discs on a coloured ground. */
-function drawing(number: number, size: Size): Promise<Uint8Array> {
-  const hue = (number * 47) % 360;
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64">
-    <rect width="64" height="64" fill="hsl(${hue},60%,70%)"/>
-    <circle cx="${10 + ((number * 13) % 40)}" cy="40" r="${6 + (number % 9)}" fill="hsl(${hue + 180},80%,40%)"/>
-  </svg>`;
-  return toPixels(Buffer.from(svg), size);
+async function drawnPixels(number: number, size: Size): Promise<Uint8Array> {
+  return toPixels(await drawnPhoto(number), size);
 }
 
 export async function toPixels(file: Buffer, { width, height }: Size): Promise<Uint8Array> {

@@ -40,7 +40,8 @@ declare module 'fastify' {
 
 /**
  * A hook that reserves a place when the headers of a request are known and before its body is read, so that a request
- * that cannot be served costs next to nothing. When all places are taken, a slow upload may give way. Places not used are freed when the response ends or the client goes;
+ * that cannot be served costs next to nothing. When all places are taken, a slow upload may give way. Places not used
+ * are freed when the response ends or the client goes;
  * at the deadline the request is answered, whatever it was doing.
  * It throws ServiceError body_too_large | queue_full | not_ready | draining.
  */
