@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import { Agent, type OutgoingHttpHeaders, request } from 'node:http';
+import { json } from 'node:stream/consumers';
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 
@@ -42,17 +44,41 @@ export async function createCaptionClient(url: string, photos: readonly string[]
       Buffer.concat([Buffer.from(head), await readFile(photo), Buffer.from(`\r\n--${boundary}--\r\n`)]),
     );
   }
-  const headers = { 'content-type': `multipart/form-data; boundary=${boundary}` };
+  // It shares the cores with what it measures, so it is plain: fetch takes several times as long.
+  const agent = new Agent({ keepAlive: true });
   let next = 0;
   return async () => {
     const body = bodies[next++ % bodies.length] ?? Buffer.alloc(0);
+    const headers = {
+      'content-type': `multipart/form-data; boundary=${boundary}`,
+      'content-length': body.length,
+    };
     const started = performance.now();
-    const response = await fetch(`${url}/v1/captions`, { method: 'POST', headers, body });
-    const answer: unknown = await response.json();
+    const { status, answer } = await post(`${url}/v1/captions`, { agent, headers }, body);
     const latencyMs = performance.now() - started;
-    const { status } = response;
     if (status !== 200) return { status, latencyMs, ...(problemOf.Check(answer) && { code: answer.code }) };
     if (!answerOf.Check(answer)) throw new Error('an answer with status 200 has no timing');
     return { status, latencyMs, timing: answer.timing };
   };
+}
+
+interface Reply {
+  readonly status: number;
+  readonly answer: unknown;
+}
+
+async function post(
+  url: string,
+  options: { readonly agent: Agent; readonly headers: OutgoingHttpHeaders },
+  body: Buffer,
+): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    request(url, { method: 'POST', ...options }, (response) => {
+      json(response).then((answer) => {
+        resolve({ status: response.statusCode ?? 0, answer });
+      }, reject);
+    })
+      .on('error', reject)
+      .end(body);
+  });
 }
