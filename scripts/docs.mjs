@@ -1,5 +1,5 @@
-// Writes what docs/ repeats of the code: error codes, settings, metrics, and the help of the command line. With --check it only
-// compares, and fails when they differ.
+// Writes what docs/ repeats of the code and of the embedded bundle: error codes, settings, metrics, the help of the command line,
+// and the figures of the confidence. With --check it only compares, and fails when they differ.
 import { readFileSync, writeFileSync } from 'node:fs';
 import Fastify from 'fastify';
 import { Registry } from 'prom-client';
@@ -11,6 +11,8 @@ import { metricsPlugin } from '../dist/src/http/plugins/metrics.js';
 import { problems } from '../dist/src/problem.js';
 
 const generated = 'Generated from the code by `npm run docs`: do not edit.';
+
+const bundle = JSON.parse(readFileSync(new URL('../models/default/bundle.json', import.meta.url), 'utf8'));
 
 const files = {
   'errors.md': () => `# Error codes
@@ -49,9 +51,47 @@ ${table(
       (_, begin, command, end) =>
         `${begin}\`\`\`text\n${helpOf(command.split(' ').slice(1))}\n\`\`\`\n${end}`,
     ),
+  'confidence.md': (text) =>
+    Object.entries(confidenceFigures(bundle)).reduce(
+      (whole, [name, figures]) =>
+        whole.replace(
+          new RegExp(`(<!-- ${name} -->\\n)[\\s\\S]*?(<!-- end -->)`),
+          (_, begin, end) => `${begin}${figures}\n${end}`,
+        ),
+      text,
+    ),
 };
 
 const metrics = await allMetrics();
+
+/** By the name of their place: what the bundle's exporter measured on its validation photos. */
+function confidenceFigures({ id, version, quality, calibration }) {
+  const { threshold, share, groups, minConfidence } = quality.confidence;
+  const percent = (value) => (value === null ? '–' : `${Math.round(value * 100)} %`);
+  const twoDigits = (key) => groups.map((group) => group[key].toFixed(2));
+  const kinds = Object.entries(quality.nonPhotoConfidence).sort(([, a], [, b]) => a - b);
+  const { confidence, matchProbability } = calibration;
+  return {
+    model: `The figures here are those of \`${id}\` ${version}; each bundle has its own, in its model card and in \`GET /v1/models\`.`,
+    label: `That score is ${threshold.toFixed(3)} here, and ${(share * 100).toFixed(1)} % of this model's captions reach it.`,
+    groups: table(
+      ['confidence, mean of the group', ...twoDigits('confidence')],
+      [['share that was good', ...twoDigits('good')]],
+    ),
+    errors: `The expected calibration error is ${confidence.error.ece.toFixed(3)}; the area under the ROC curve, how well it tells good captions from
+others, is ${confidence.error.auroc.toFixed(3)} (95 % interval ${confidence.error.aurocLow.toFixed(3)} to ${confidence.error.aurocHigh.toFixed(3)}).`,
+    nonPhotos: `Its mean over drawings that are no photos: ${kinds.map(([kind, mean]) => `${mean.toFixed(2)} for ${kind}`).join(', ')}.`,
+    minConfidence: table(
+      ['`minConfidence`', 'photos with a caption', 'of these good', 'of all good captions kept'],
+      minConfidence.map(({ least, captioned, good, kept }) => [
+        least,
+        ...[captioned, good, kept].map(percent),
+      ]),
+    ),
+    match: `It tells photos apart by their subject: AUROC ${matchProbability.error.auroc.toFixed(3)} against the caption of a random other photo, expected calibration error
+${matchProbability.error.ece.toFixed(3)}.`,
+  };
+}
 
 /** Every metric of a service with a cache, the service's own first. */
 async function allMetrics() {

@@ -11,6 +11,7 @@ from pycocoevalcap.cider.cider_scorer import CiderScorer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from .answers import Answer
 from .bundle import Logistic
 from .metrics import tokenized
 
@@ -20,6 +21,9 @@ MATCH_FEATURES = ("cosine", "familiarity")
 BINS = 10
 HUMAN_PERCENTILE = 25
 SPLITS = 20
+NEGATIVE_WEIGHT = 0.5
+"""Of a drawing, against a photo: more makes the confidence in doubtful photos too low."""
+LEAST_CONFIDENCES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def agreements(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[Numbers, Numbers]:
@@ -56,13 +60,23 @@ def labels(machine: Numbers, human: Numbers) -> tuple[NDArray[np.bool_], float]:
     return machine >= threshold, threshold
 
 
-def fit(names: Sequence[str], features: Numbers, label: NDArray[np.bool_], weights: Numbers | None = None) -> Logistic:
-    """Logistic regression on standardised features [X, F]."""
+def fit(names: Sequence[str], features: Numbers, label: NDArray[np.bool_], negatives: Numbers | None = None) -> Logistic:
+    """Logistic regression on standardised features [X, F]; `negatives` [N, F] are labelled 0, of `NEGATIVE_WEIGHT` each."""
+    weights = np.ones(len(label))
+    if negatives is not None:
+        features = np.concatenate([features, negatives])
+        label = np.concatenate([label, np.zeros(len(negatives), bool)])
+        weights = np.concatenate([weights, np.full(len(negatives), NEGATIVE_WEIGHT)])
     mean, scale = features.mean(0), features.std(0) + 1e-9
     model = LogisticRegression(C=1.0, max_iter=1000).fit((features - mean) / scale, label, weights)
     return Logistic(
         tuple(names), tuple(mean.tolist()), tuple(scale.tolist()), tuple(model.coef_[0].tolist()), float(model.intercept_[0]), {}
     )
+
+
+def feature_matrix(answers: Sequence[Answer], names: Sequence[str]) -> Numbers:
+    """[P, F]"""
+    return np.array([[answer.features[name] for name in names] for answer in answers])
 
 
 def probabilities(logistic: Logistic, features: Numbers) -> Numbers:
@@ -89,10 +103,39 @@ def reliability(predicted: Numbers, label: NDArray[np.bool_], bins: int = BINS) 
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What comes of acting only on what is predicted to be at least so likely."""
+
+    least: float
+    taken: float
+    """Share of all."""
+    good: float
+    """Share of what is taken."""
+    found: float
+    """Share of all that is good."""
+
+
+def choices(predicted: Numbers, label: NDArray[np.bool_]) -> list[Choice]:
+    """`good` is not a number where nothing is taken."""
+    found: list[Choice] = []
+    for least in LEAST_CONFIDENCES:
+        taken = predicted >= least
+        good = float(label[taken].mean()) if taken.any() else float("nan")
+        found.append(Choice(least, float(taken.mean()), good, float((taken & label).sum() / label.sum())))
+    return found
+
+
+def _mean_choice(same: Sequence[Choice]) -> Choice:
+    taken, good, found = np.mean([(c.taken, c.good * c.taken if c.taken else 0.0, c.found) for c in same], 0).tolist()
+    return Choice(same[0].least, taken, good / taken if taken else float("nan"), found)
+
+
+@dataclass(frozen=True)
 class Errors:
     """How far probabilities err that were predicted of data the function was not fitted on. All are means over the splits."""
 
     reliability: Reliability
+    choices: Sequence[Choice]
     auroc: float
     interval: tuple[float, float]
     """95 % of the AUROC, by bootstrap of the data and the splits."""
@@ -123,10 +166,7 @@ def cross_fitted(
         half = (rng.permutation(owner.max() + 1) % 2)[owner]
         predicted = np.empty(len(label))
         for held in (half == 0, half == 1):
-            x, y = features[~held], label[~held]
-            if negatives is not None:
-                x, y = np.concatenate([x, negatives]), np.concatenate([y, np.zeros(len(negatives), bool)])
-            predicted[held] = probabilities(fit(names, x, y), features[held])
+            predicted[held] = probabilities(fit(names, features[~held], label[~held], negatives), features[held])
         predictions.append(predicted)
     curves = [reliability(predicted, label) for predicted in predictions]
     mean = Reliability(
@@ -134,6 +174,7 @@ def cross_fitted(
         np.mean([curve.observed for curve in curves], 0),
         float(np.mean([curve.error for curve in curves])),
     )
+    chosen_by = zip(*(choices(predicted, label) for predicted in predictions), strict=True)
     areas = [float(roc_auc_score(label, predicted)) for predicted in predictions]
     drawn: list[float] = []
     while len(drawn) < draws:
@@ -141,4 +182,4 @@ def cross_fitted(
         if label[chosen].any() and not label[chosen].all():
             drawn.append(float(roc_auc_score(label[chosen], predictions[len(drawn) % splits][chosen])))
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Errors(mean, float(np.mean(areas)), (float(low), float(high)))
+    return Errors(mean, [_mean_choice(same) for same in chosen_by], float(np.mean(areas)), (float(low), float(high)))

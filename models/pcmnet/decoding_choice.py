@@ -15,7 +15,7 @@ from .onnx_pipeline import Arrays
 
 LENGTH_PENALTIES = (0.0, 0.5, 1.0)
 NO_REPEAT = (2, 3)
-RERANK_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+RERANK_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,11 @@ from .bundle import Logistic, Pieces, write_bundle
 from .calibration import (
     CONFIDENCE_FEATURES,
     MATCH_FEATURES,
+    Choice,
     Reliability,
     agreements,
     cross_fitted,
+    feature_matrix,
     fit,
     labels,
     probabilities,
@@ -41,6 +43,7 @@ from .encoders import EmbeddedImageEncoder, EmbeddedTextEncoder
 from .export import graphs_of
 from .export_compare import Comparison, compare_graphs
 from .int8 import Examples
+from .limits import Limits, in_the_dark, sameness
 from .metrics import caption_metrics
 from .model_card import write_model_card
 from .nonphotos import draw_nonphotos
@@ -51,10 +54,11 @@ from .workspace import Workspace
 
 CENTROIDS = 256
 COMPARED_PHOTOS = 200
+DARKENED_PHOTOS = 200
 CALIBRATION_PHOTOS = 40
 """Of the training split, for the ranges of integer activations."""
 INVARIANCE_PHOTOS = 64
-SHIPPED = ("w8",)
+SHIPPED = ("int8", "w8")
 """Precisions of the bundle unless the command names others. The first is what a CPU runs: decoding defaults and confidence are
 fitted to its answers."""
 MOST_LOSS = 0.02
@@ -109,6 +113,8 @@ class Calibration:
     match_probability: Logistic
     reliability: Reliability
     match_reliability: Reliability
+    choices: Sequence[Choice]
+    """Of the confidence."""
     threshold: float
     """Q: the CIDEr-D that three quarters of human captions reach."""
     positives: float
@@ -116,9 +122,21 @@ class Calibration:
     nonphoto_confidence: dict[str, float]
     """Mean of each kind, on drawings that the fit has not seen."""
 
-
-def _matrix(answers: Sequence[Any], names: Sequence[str]) -> NDArray[np.float64]:
-    return np.array([[answer.features[name] for name in names] for answer in answers])
+    def to_json(self) -> dict[str, Any]:
+        """What the documentation says of the confidence."""
+        curve = self.reliability
+        return {
+            "threshold": self.threshold,
+            "share": self.positives,
+            "groups": [
+                {"confidence": predicted, "good": observed}
+                for predicted, observed in zip(curve.predicted.tolist(), curve.observed.tolist(), strict=True)
+            ],
+            "minConfidence": [
+                {"least": c.least, "captioned": c.taken, "good": c.good if c.taken else None, "kept": c.found}
+                for c in self.choices
+            ],
+        }
 
 
 def calibrate(answering: Answering, answers: Answers, photos: Sequence[Photo], side: int, seed: int) -> Calibration:
@@ -127,14 +145,13 @@ def calibrate(answering: Answering, answers: Answers, photos: Sequence[Photo], s
     machine, human = agreements([answer.caption for answer in answers.answers], references)
     label, threshold = labels(machine, human)
     kinds, drawings = draw_nonphotos(NONPHOTOS_OF_A_KIND, side, seed)
-    negatives = _matrix(answering.answer(drawings).answers, CONFIDENCE_FEATURES)
-    features = _matrix(answers.answers, CONFIDENCE_FEATURES)
+    negatives = feature_matrix(answering.answer(drawings).answers, CONFIDENCE_FEATURES)
+    features = feature_matrix(answers.answers, CONFIDENCE_FEATURES)
     errors = cross_fitted(CONFIDENCE_FEATURES, features, label, np.arange(len(photos)), negatives, seed=seed)
-    all_features = np.concatenate([features, negatives])
-    confidence = fit(CONFIDENCE_FEATURES, all_features, np.concatenate([label, np.zeros(len(negatives), bool)]))
+    confidence = fit(CONFIDENCE_FEATURES, features, label, negatives)
 
     unseen_kinds, unseen = draw_nonphotos(NONPHOTOS_OF_A_KIND, side, seed + 1)
-    trusted = probabilities(confidence, _matrix(answering.answer(unseen).answers, CONFIDENCE_FEATURES))
+    trusted = probabilities(confidence, feature_matrix(answering.answer(unseen).answers, CONFIDENCE_FEATURES))
     by_kind = {kind: float(trusted[[k == kind for k in unseen_kinds]].mean()) for kind in dict.fromkeys(kinds)}
 
     texts = answering.embed([caption for caps in references for caption in caps]).reshape(len(photos), len(references[0]), -1)
@@ -153,6 +170,7 @@ def calibrate(answering: Answering, answers: Answers, photos: Sequence[Photo], s
         replace(match, error=match_errors.to_json()),
         errors.reliability,
         match_errors.reliability,
+        errors.choices,
         threshold,
         float(label.mean()),
         by_kind,
@@ -196,6 +214,14 @@ def bundle_invariance(work: Workspace, folder: Path, precision: str, photos: int
     return batch_invariance(OnnxPipeline(folder, precision), _pixels(work, work.split("val")[:photos]))
 
 
+def limits_of(work: Workspace, answering: Answering, answers: Answers, calibration: Calibration) -> Limits:
+    """On the validation photos; the dark on the first of them."""
+    photos = work.split("val")[:DARKENED_PHOTOS]
+    references = [photo.captions for photo in photos]
+    dark = in_the_dark(answering, calibration.confidence, _pixels(work, photos), references, work.config.seed)
+    return Limits(dark, len(photos), sameness([sentence_of(answer.caption.split()) for answer in answers.answers]))
+
+
 def export_embedded(work: Workspace, out: Path, shipped: Sequence[str] = SHIPPED) -> None:
     """Writes the bundle. Fails, leaving `out` alone, when the graphs are not PyTorch's, when a shipped precision is worse than
     `fp32`, or when a caption depends on the photos that share its batch."""
@@ -220,6 +246,7 @@ def export_embedded(work: Workspace, out: Path, shipped: Sequence[str] = SHIPPED
             raise ValueError(f"captions depend on the photos of their batch in {', '.join(broken)}: {invariance}")
         answering = Answering(trial, served)
         calibration = calibrate(answering, answers[served], val, pieces.side, work.config.seed)
+        limits = limits_of(work, answering, answers[served], calibration)
         quality: dict[str, Any] = {
             "photos": len(val),
             **metrics,
@@ -228,11 +255,12 @@ def export_embedded(work: Workspace, out: Path, shipped: Sequence[str] = SHIPPED
             "batchInvariance": {precision: found.to_json() for precision, found in invariance.items()},
             "retrieval": retrieval_of(answering, answers[served], val),
             "concepts": concept_precision(answers[served], pieces.concepts, val),
+            "confidence": calibration.to_json(),
             "nonPhotoConfidence": calibration.nonphoto_confidence,
         }
     final = replace(pieces, confidence=calibration.confidence, match_probability=calibration.match_probability, quality=quality)
     manifest = write_bundle(final, {precision: graphs[precision] for precision in shipped}, out)
-    write_model_card(out, work.config, manifest, calibration, trials, comparison)
+    write_model_card(out, work.config, manifest, calibration, trials, comparison, limits)
     print(json.dumps(quality, indent=2))
 
 

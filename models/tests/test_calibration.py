@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pcmnet.calibration import agreements, cross_fitted, fit, labels, probabilities, reliability
+from pcmnet.calibration import agreements, choices, cross_fitted, fit, labels, probabilities, reliability
 
 REFERENCES = [
     ["a dog runs on the grass", "a brown dog runs in a field", "the dog is running", "a dog runs fast", "dog on grass"],
@@ -71,3 +71,35 @@ def test_negatives_lower_what_is_predicted_of_their_like() -> None:
     plain = cross_fitted(("cosine",), features, label, np.arange(400), draws=10)
     lowered = cross_fitted(("cosine",), features, label, np.arange(400), np.full((200, 1), -2.0), draws=10)
     assert lowered.reliability.predicted[0] < plain.reliability.predicted[0] - 0.2
+
+
+def test_a_least_confidence_says_what_is_taken_and_what_of_it_is_good() -> None:
+    predicted = np.array([0.95, 0.65, 0.55, 0.35, 0.1])
+    label = np.array([True, True, False, True, False])
+    found = {choice.least: choice for choice in choices(predicted, label)}
+    assert [found[0.5].taken, found[0.5].good, found[0.5].found] == pytest.approx([3 / 5, 2 / 3, 2 / 3])
+    assert [found[0.0].taken, found[0.0].good, found[0.0].found] == pytest.approx([1, 3 / 5, 1])
+    assert [found[0.9].taken, found[0.9].good, found[0.9].found] == pytest.approx([1 / 5, 1, 1 / 3])
+    assert np.isnan(choices(np.array([0.1]), np.array([True]))[1].good)
+
+
+def test_choices_of_all_splits_are_averaged() -> None:
+    rng = np.random.default_rng(3)
+    features = rng.normal(0, 1, (2000, 1))
+    label = rng.random(2000) < 1 / (1 + np.exp(-2 * features[:, 0]))
+    found = cross_fitted(("cosine",), features, label, np.arange(2000), splits=3, draws=10).choices
+    assert found[0].taken == found[0].found == 1
+    assert found[0].good == pytest.approx(label.mean())
+    assert [choice.good for choice in found] == sorted(choice.good for choice in found)
+    assert [choice.taken for choice in found] == sorted((choice.taken for choice in found), reverse=True)
+
+
+def test_a_negative_weighs_half_of_a_photo() -> None:
+    features = np.array([[-1.0]] * 20 + [[1.0]] * 40)
+    label = np.concatenate([np.arange(20) < 10, np.arange(40) < 30])
+    plain = fit(("cosine",), np.concatenate([features, np.full((5, 1), -1.0)]), np.concatenate([label, np.zeros(5, bool)]))
+    # Ten negatives of half the weight move the probability at −1 as five photos that are not good do.
+    lowered = fit(("cosine",), features, label, np.full((10, 1), -1.0))
+    at = np.array([[-1.0], [1.0]])
+    assert probabilities(lowered, at) == pytest.approx(probabilities(plain, at), abs=0.01)
+    assert probabilities(lowered, at)[0] < probabilities(fit(("cosine",), features, label), at)[0] - 0.03

@@ -23,12 +23,8 @@ describe('the embedded bundle', () => {
     photos = await photoPixels(12, manifest.image);
   });
 
-  async function captionAll(items: readonly CaptionItem[]): Promise<CaptionOutcome[]> {
-    return (await pipeline.captionBatch(items)).map((answer) => {
-      assert.ok(answer.ok, JSON.stringify(answer));
-      return answer.outcome;
-    });
-  }
+  const captionAll = (items: readonly CaptionItem[]): Promise<CaptionOutcome[]> =>
+    outcomesOf(pipeline, items);
 
   async function captionFirst(options: Partial<CaptionOptions>): Promise<CaptionOutcome> {
     const [outcome] = await captionAll(photos.slice(0, 1).map((pixels) => itemOf(pixels, manifest, options)));
@@ -64,39 +60,6 @@ describe('the embedded bundle', () => {
     );
     assert.deepEqual(ids(''), [101, 102]);
     assert.equal(ids('zebra '.repeat(80)).length, maxTokens);
-  });
-
-  it('gives a photo the same captions alone and in batches, whoever shares them', async () => {
-    const items = photos.map((pixels, index) =>
-      // Neighbours with other vocabularies and lengths are neighbours still.
-      itemOf(pixels, manifest, index % 4 === 3 ? { concepts: ['dog', 'car', 'beach', 'tree', 'ball'] } : {}),
-    );
-    const alone: CaptionOutcome[] = [];
-    for (const item of items) alone.push(...(await captionAll([item])));
-    for (const size of [2, 5, 12]) {
-      for (let start = 0; start < items.length; start += size) {
-        const batch = await captionAll(items.slice(start, start + size));
-        for (const [index, { candidates, concepts }] of batch.entries()) {
-          const expected = alone[start + index];
-          assert.ok(expected);
-          assert.deepEqual(
-            candidates.map(({ text }) => text),
-            expected.candidates.map(({ text }) => text),
-          );
-          assert.deepEqual(
-            concepts.map(({ word }) => word),
-            expected.concepts.map(({ word }) => word),
-          );
-          for (const [rank, { logProb, confidence, clipScore }] of candidates.entries()) {
-            const other = expected.candidates[rank];
-            assert.ok(other);
-            assert.ok(Math.abs(logProb - other.logProb) <= 1e-3);
-            assert.ok(Math.abs(confidence - other.confidence) <= 1e-3);
-            assert.ok(Math.abs(clipScore - other.clipScore) <= 1e-3);
-          }
-        }
-      }
-    }
   });
 
   it('answers in the ranges of the API', async () => {
@@ -201,3 +164,57 @@ describe('the embedded bundle', () => {
     assert.equal(new Set(candidates.map(({ text }) => text)).size, candidates.length);
   });
 });
+
+describe('the embedded bundle, in each precision that a CPU takes,', async () => {
+  const manifest = await readDefaultManifest();
+  const photos = await photoPixels(12, manifest.image);
+  for (const precision of Object.keys(manifest.precisions)) {
+    it(`gives a photo the same captions alone and in batches, whoever shares them: ${precision}`, async () => {
+      const pipeline = await loadPipeline(loadOrder(precision));
+      const items = photos.map((pixels, index) =>
+        // Neighbours with other vocabularies and lengths are neighbours still.
+        itemOf(
+          pixels,
+          manifest,
+          index % 4 === 3 ? { concepts: ['dog', 'car', 'beach', 'tree', 'ball'] } : {},
+        ),
+      );
+      const alone: CaptionOutcome[] = [];
+      for (const item of items) alone.push(...(await outcomesOf(pipeline, [item])));
+      for (const size of [2, 5, 12]) {
+        for (let start = 0; start < items.length; start += size) {
+          const batch = await outcomesOf(pipeline, items.slice(start, start + size));
+          for (const [index, { candidates, concepts }] of batch.entries()) {
+            const expected = alone[start + index];
+            assert.ok(expected);
+            assert.deepEqual(
+              candidates.map(({ text }) => text),
+              expected.candidates.map(({ text }) => text),
+            );
+            assert.deepEqual(
+              concepts.map(({ word }) => word),
+              expected.concepts.map(({ word }) => word),
+            );
+            for (const [rank, { logProb, confidence, clipScore }] of candidates.entries()) {
+              const other = expected.candidates[rank];
+              assert.ok(other);
+              assert.ok(Math.abs(logProb - other.logProb) <= 1e-3);
+              assert.ok(Math.abs(confidence - other.confidence) <= 1e-3);
+              assert.ok(Math.abs(clipScore - other.clipScore) <= 1e-3);
+            }
+          }
+        }
+      }
+    });
+  }
+});
+
+async function outcomesOf(
+  { captionBatch }: LoadedPipeline,
+  items: readonly CaptionItem[],
+): Promise<CaptionOutcome[]> {
+  return (await captionBatch(items)).map((answer) => {
+    assert.ok(answer.ok, JSON.stringify(answer));
+    return answer.outcome;
+  });
+}

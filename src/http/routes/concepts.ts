@@ -22,7 +22,7 @@ export function conceptRoutes(app: FastifyInstance, { engine }: ConceptRouteOpti
               schema: ConceptListSchema,
               examples: {
                 words: {
-                  value: { model: { id: 'pcm-net-lite2', version: '0.3.0' }, concepts: ['dog', 'grass'] },
+                  value: { model: { id: 'pcm-net-lite2', version: '0.4.0' }, concepts: ['dog', 'grass'] },
                 },
               },
             },
