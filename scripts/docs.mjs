@@ -22,7 +22,9 @@ ${generated}
 Whatever goes wrong is answered with a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)): \`type\`, \`title\`,
 \`status\`, \`detail\`, \`code\`, \`requestId\`. Branch on \`code\`: it is stable. \`detail\` is for people and may change. \`requestId\` is
 the \`x-request-id\` of the answer, and finds the request in the log. At 429 and 503 \`Retry-After\` says how many seconds to wait.
-In a batch, an image that fails has its problem in its own entry. The command line uses the same codes.
+In a batch, an image that fails has its problem in its own entry. The command line uses the same codes. Only what comes before there is a
+request has no document: what is not HTTP is answered with a bare 400, header fields that do not come in time with a bare 408, and an
+\`Expect\` other than \`100-continue\` with a bare 417.
 
 ${table(
   ['code', 'status', 'what happened', 'what to do'],

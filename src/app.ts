@@ -66,6 +66,7 @@ export async function buildApp({
     },
     genReqId: ({ headers }) => takenOver(headers['x-request-id']) ?? randomUUID(),
     frameworkErrors: (error, request, reply) => {
+      reply.header('x-request-id', request.id); // no hook runs for these
       sendProblem(error, request, reply);
     },
     clientErrorHandler: answerClientError,

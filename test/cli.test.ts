@@ -354,7 +354,7 @@ test('a setting or a model that is not right is 1, with one clear line', async (
     [1, 'pcm-caption: MAX_PIXELS must be a whole number from 1 to 1000000000\n'],
   );
   const model = await cli(['caption', 'photos'], { environment: { MODEL_PATH: 'photos' } });
-  assert.deepEqual([model.code, model.stderr], [1, 'pcm-caption: bundle.json cannot be read\n']);
+  assert.deepEqual([model.code, model.stderr], [1, 'pcm-caption: bundle.json cannot be read in photos\n']);
 });
 
 test('--help of every command and --version answer', async () => {

@@ -15,6 +15,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { readConfig } from '../src/config.js';
+import { apiKeyNumber } from '../src/http/api-keys.js';
 import { noise, quarters } from './images/drawn.js';
 import { RunningService } from './running-service.js';
 import { defaultBundle } from './runtime/default-bundle.js';
@@ -113,6 +115,15 @@ describe('the examples of docs/ do what the pages say', () => {
       }
     });
   }
+});
+
+test('the command of deployment.md makes a key, and the hash by which the service knows it', async () => {
+  const { command } = examplesOf('deployment.md').find(({ command: text }) => text.includes('API_KEYS: ')) ?? {};
+  assert.ok(command);
+  const { stdout } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', command]);
+  const [, key = '', hash = ''] = /key: (\S+)\n.*?(sha256:\S+)\n$/.exec(stdout) ?? [];
+  const { apiKeyHashes } = readConfig({ API_KEYS: hash });
+  assert.equal(apiKeyNumber(apiKeyHashes, `Bearer ${key}`), 0);
 });
 
 test('every page that docs/ points to is there', () => {

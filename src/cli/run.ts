@@ -53,7 +53,8 @@ function exitCodeOf(error: unknown): number {
   }
   const isExplained = error instanceof Error && explained.some((kind) => error instanceof kind);
   const isAddress = error instanceof Error && 'syscall' in error && error.syscall === 'listen';
-  if (isExplained || isAddress) say(error.message);
+  if (error instanceof BundleError && error.folder !== undefined) say(`${error.message} in ${error.folder}`);
+  else if (isExplained || isAddress) say(error.message);
   else say(error instanceof Error ? (error.stack ?? error.message) : String(error));
   return exitCodes.failed;
 }

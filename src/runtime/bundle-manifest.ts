@@ -118,6 +118,13 @@ export type BundleManifest = Static<typeof BundleManifestSchema>;
 /** The bundle cannot be served; the message names the file and what is wrong with it. */
 export class BundleError extends Error {
   override readonly name = 'BundleError';
+  /** Where no bundle is. For the operator alone: the message may reach a client. */
+  readonly folder: string | undefined;
+
+  constructor(message: string, { folder, ...options }: ErrorOptions & { readonly folder?: string } = {}) {
+    super(message, options);
+    this.folder = folder;
+  }
 }
 
 /**

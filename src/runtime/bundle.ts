@@ -32,7 +32,9 @@ export interface FileCheck {
  * @throws BundleError
  */
 export async function readManifestFile(folder: string): Promise<IdentifiedManifest> {
-  const text = await readText(join(folder, 'bundle.json'), 'bundle.json');
+  const text = await readFile(join(folder, 'bundle.json'), 'utf8').catch((error: unknown) => {
+    throw new BundleError('bundle.json cannot be read', { folder, cause: error });
+  });
   return { ...parseManifest(text), digest: createHash('sha256').update(text).digest('hex') };
 }
 
@@ -155,12 +157,6 @@ export async function readRows(
     );
   }
   return { data: new Float32Array(new Uint8Array(content).buffer), count, width };
-}
-
-async function readText(path: string, name: string): Promise<string> {
-  return readFile(path, 'utf8').catch((error: unknown) => {
-    throw new BundleError(`${name} cannot be read`, { cause: error });
-  });
 }
 
 function changed(name: string): BundleError {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { gzipSync } from 'node:zlib';
 import sharp from 'sharp';
 import { type ProblemCode, problems } from '../../src/problem.js';
 import { heic, noise, pdf, pngClaiming, quarters, svg } from '../images/drawn.js';
@@ -104,6 +105,15 @@ export const badInputs: readonly BadInput[] = [
     name: 'a header that claims 60,000 × 60,000',
     request: async () => file(await pngClaiming(60_000, 60_000)),
     code: 'image_too_many_pixels',
+  },
+  {
+    name: 'an image in a content encoding',
+    request: () => ({
+      headers: { 'content-type': 'image/jpeg', 'content-encoding': 'gzip' },
+      body: gzipSync(photo),
+    }),
+    code: 'unsupported_media_type',
+    detail: /Content-Encoding/,
   },
   { name: 'over the byte limit as a body', request: () => raw('image/png', large), code: 'body_too_large' },
   {

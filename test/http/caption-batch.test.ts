@@ -152,6 +152,11 @@ for (const [what, init, status, code] of refused) {
   });
 }
 
+test('a batch without images is told how a batch sends them', async (t) => {
+  const { detail } = await json(await send(await startService(t), asJson({ image: inBase64(red).image })));
+  assert.match(String(detail), /in JSON as "images"/);
+});
+
 test('no more images are taken than the queue has places', async (t) => {
   const service = await startService(t, { MAX_QUEUE_IMAGES: '2' });
   const response = await send(service, asForm([red, red, red]));

@@ -110,6 +110,9 @@ test('an unknown path is 404, and a path with another method 405 with Allow', as
   const { url } = await startService(t);
   const missing = await fetch(`${url}/v1/caption`, { method: 'POST', body: 'x' });
   assert.deepEqual([missing.status, (await json(missing))['code']], [404, 'not_found']);
+  const slashed = await json(await fetch(`${url}/v1/captions/`, { method: 'POST', body: 'x' }));
+  assert.equal(slashed['code'], 'not_found');
+  assert.match(String(slashed['detail']), /without the slash/);
   const wrong = await fetch(`${url}/v1/captions?candidates=3`);
   assert.deepEqual([wrong.status, wrong.headers.get('allow')], [405, 'POST']);
   assert.equal((await json(wrong))['code'], 'method_not_allowed');
@@ -134,5 +137,7 @@ test('methods that few have heard of are 405 too, whatever their body', async (t
 test('a path that is no valid one is 404 like any other', async (t) => {
   const { url } = await startService(t);
   const response = await fetch(`${url}/%E0%A4%A`);
-  assert.deepEqual([response.status, (await json(response))['code']], [404, 'not_found']);
+  const { code, requestId } = await json(response);
+  assert.deepEqual([response.status, code], [404, 'not_found']);
+  assert.equal(requestId, response.headers.get('x-request-id'));
 });

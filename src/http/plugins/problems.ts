@@ -38,8 +38,17 @@ export const problemsPlugin = fp((app: FastifyInstance, _options: object, done: 
 /** Whether nothing is at the path, or only other methods are: then they are in `Allow`. */
 function whyThereIsNoRoute(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): ServiceError {
   const path = request.url.split('?', 1)[0] ?? '';
-  const allowed = app.supportedMethods.filter((method) => app.hasRoute({ method, url: path }));
-  if (allowed.length === 0) return new ServiceError('not_found', 'There is nothing at this path.');
+  const methodsOf = (url: string) => app.supportedMethods.filter((method) => app.hasRoute({ method, url }));
+  const allowed = methodsOf(path);
+  if (allowed.length === 0) {
+    const isSlashed = /.\/$/.test(path) && methodsOf(path.slice(0, -1)).length > 0;
+    return new ServiceError(
+      'not_found',
+      isSlashed
+        ? 'There is nothing at this path; there is without the slash at its end.'
+        : 'There is nothing at this path.',
+    );
+  }
   reply.header('allow', allowed.join(', '));
   return new ServiceError('method_not_allowed', `This path takes ${allowed.join(', ')}.`);
 }

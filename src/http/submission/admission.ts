@@ -43,7 +43,7 @@ declare module 'fastify' {
  * that cannot be served costs next to nothing. When all places are taken, a slow upload may give way. Places not used
  * are freed when the response ends or the client goes;
  * at the deadline the request is answered, whatever it was doing.
- * It throws ServiceError body_too_large | queue_full | not_ready | draining.
+ * It throws ServiceError body_too_large | unsupported_media_type | queue_full | not_ready | draining.
  */
 export function admit(
   engine: Engine,
@@ -53,6 +53,11 @@ export function admit(
   return async (request, reply) => {
     if (Number(request.headers['content-length']) > maxBodyBytes) {
       throw new ServiceError('body_too_large', `The body may have at most ${maxBodyBytes} bytes.`);
+    }
+    const coding = request.headers['content-encoding'] ?? 'identity';
+    if (coding.toLowerCase() !== 'identity') {
+      reply.header('accept-encoding', 'identity'); // RFC 9110, 15.5.16
+      throw new ServiceError('unsupported_media_type', 'Send the body as it is, without a Content-Encoding.');
     }
     const startedAt = performance.now();
     const deadline = startedAt + requestTimeoutMs;

@@ -4,6 +4,12 @@ import { readForm } from './form.js';
 import { readBatchJson, readJson } from './json.js';
 import { type ImageSource, type Submission, type SubmissionLimits, tooManyImages } from './submission.js';
 
+/** Details of `missing_image`. */
+const howToSendOne =
+  'Send an image as the form field "image", as the body with its image/… type, or as "image" in base64 in JSON.';
+const howToSendMany =
+  'Send images as form fields "image", or in JSON as "images": a list of objects with "image" in base64.';
+
 /**
  * Reads an image and options from a multipart form, an image as the body, or JSON, and options and an address from
  * the query too.
@@ -12,10 +18,14 @@ import { type ImageSource, type Submission, type SubmissionLimits, tooManyImages
  *   body_too_large
  */
 export async function readSubmission(request: FastifyRequest, limits: SubmissionLimits): Promise<Submission> {
+  return withQuery(request, await readOne(request, limits), limits, howToSendOne);
+}
+
+async function readOne(request: FastifyRequest, limits: SubmissionLimits): Promise<Submission> {
   const { body } = request;
-  if (request.isMultipart()) return withQuery(request, await readForm(request, limits), limits);
-  if (Buffer.isBuffer(body)) return withQuery(request, ofImages({ kind: 'bytes', bytes: body }), limits);
-  return withQuery(request, body === undefined ? ofImages() : readJson(body), limits);
+  if (request.isMultipart()) return readForm(request, limits);
+  if (Buffer.isBuffer(body)) return ofImages({ kind: 'bytes', bytes: body });
+  return body === undefined ? ofImages() : readJson(body);
 }
 
 /**
@@ -25,12 +35,16 @@ export async function readSubmission(request: FastifyRequest, limits: Submission
  *   body_too_large | unsupported_media_type
  */
 export async function readBatch(request: FastifyRequest, limits: SubmissionLimits): Promise<Submission> {
+  return withQuery(request, await readMany(request, limits), limits, howToSendMany);
+}
+
+async function readMany(request: FastifyRequest, limits: SubmissionLimits): Promise<Submission> {
   const { body } = request;
-  if (request.isMultipart()) return withQuery(request, await readForm(request, limits), limits);
+  if (request.isMultipart()) return readForm(request, limits);
   if (Buffer.isBuffer(body)) {
     throw new ServiceError('unsupported_media_type', 'Send multipart/form-data or application/json.');
   }
-  return withQuery(request, body === undefined ? ofImages() : readBatchJson(body, limits.maxImages), limits);
+  return body === undefined ? ofImages() : readBatchJson(body, limits.maxImages);
 }
 
 /** Whether the body has a place for options, as forms and JSON have. */
@@ -50,16 +64,12 @@ function withQuery(
   request: FastifyRequest,
   { images, texts, members }: Submission,
   { maxImages }: SubmissionLimits,
+  howToSend: string,
 ): Submission {
   const query = [...queryOf(request)];
   const urls = query.filter(([name]) => name === 'url').map(([, url]) => ({ kind: 'url' as const, url }));
   const all = [...urls, ...images];
-  if (all.length === 0) {
-    throw new ServiceError(
-      'missing_image',
-      'Send an image as the form field "image", as the body with its image/… type, or as "image" in base64 in JSON.',
-    );
-  }
+  if (all.length === 0) throw new ServiceError('missing_image', howToSend);
   if (all.length > maxImages) throw tooManyImages(maxImages);
   return { images: all, texts: [...query.filter(([name]) => name !== 'url'), ...texts], members };
 }
