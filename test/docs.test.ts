@@ -118,7 +118,8 @@ describe('the examples of docs/ do what the pages say', () => {
 });
 
 test('the command of deployment.md makes a key, and the hash by which the service knows it', async () => {
-  const { command } = examplesOf('deployment.md').find(({ command: text }) => text.includes('API_KEYS: ')) ?? {};
+  const { command } =
+    examplesOf('deployment.md').find(({ command: text }) => text.includes('API_KEYS: ')) ?? {};
   assert.ok(command);
   const { stdout } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', command]);
   const [, key = '', hash = ''] = /key: (\S+)\n.*?(sha256:\S+)\n$/.exec(stdout) ?? [];

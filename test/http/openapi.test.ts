@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
+import { modelExamples } from '../../src/http/schemas/models.js';
 import { imageFormats } from '../../src/images/format.js';
 import { json, startService } from './service.js';
 
@@ -41,6 +43,17 @@ test('each image type that is taken is listed, and each operation is named for w
   );
   assert.equal(new Set(ids).size, ids.length);
   for (const id of ids) assert.match(String(id), /^(create|get|list)[A-Z]\w+$/);
+});
+
+test('the example of a model has only members that the embedded bundle has', async () => {
+  const text = await readFile(new URL('../../../models/default/bundle.json', import.meta.url), 'utf8');
+  const bundle: unknown = JSON.parse(text);
+  const [example] = modelExamples.embedded.value.data;
+  for (const place of [['calibration'], ['calibration', 'confidence'], ['quality'], ['quality', 'w8']]) {
+    const [known, shown] = [at(bundle, ...place), at(example, ...place)];
+    assert.ok(Object.keys(shown).length > 0);
+    for (const name of Object.keys(shown)) assert.ok(name in known, [...place, name].join('.'));
+  }
 });
 
 test('header fields beyond 16 KiB are a problem like any other', async (t) => {

@@ -129,6 +129,15 @@ describe('the embedded bundle', () => {
     assert.ok(changed.length > 0);
   });
 
+  it("finds that of a client's own concepts which the photos show", async () => {
+    const concepts = ['piano', 'snowman', 'surfer', 'tractor', 'giraffe'];
+    const surfers = await photoPixels(8, manifest.image, /\bsurf(?:er|ing|board)/i);
+    const outcomes = await captionAll(surfers.map((pixels) => itemOf(pixels, manifest, { concepts })));
+    const right = outcomes.filter(({ concepts: [first] }) => first?.word === 'surfer').length;
+    if (process.env['CI'] === 'true') assert.ok(right >= 6, `${right} of ${outcomes.length}`);
+    for (const { concepts: found } of outcomes) assert.ok(found.every(({ word }) => concepts.includes(word)));
+  });
+
   it('names no gender when it should not', async () => {
     const items = photos.map((pixels) => itemOf(pixels, manifest, { genderNeutral: true }));
     const gendered = new Set<string>(genderedWords);
