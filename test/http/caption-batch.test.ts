@@ -217,6 +217,7 @@ test('as NDJSON, each entry comes as soon as it is done', async (t) => {
   const init = asForm([red, green, cut, blue]);
   const response = await send(service, { ...init, headers: { accept: 'application/x-ndjson' } });
   assert.deepEqual([response.status, response.headers.get('content-type')], [200, 'application/x-ndjson']);
+  assert.equal(response.headers.get('x-accel-buffering'), 'no');
   assert.ok(response.body !== null);
   const entries: Entry[] = [];
   let text = '';

@@ -58,7 +58,8 @@ export function captionBatchRoutes(
         }
         // Rejects when the client leaves before there is anything to send.
         await Promise.race(entries);
-        return reply.type(ndjson).send(linesOf(entries));
+        // nginx, and what is built on it, would gather the lines until its buffer is full.
+        return reply.type(ndjson).header('x-accel-buffering', 'no').send(linesOf(entries));
       });
     },
   });
