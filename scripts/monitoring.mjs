@@ -129,7 +129,8 @@ async function evaluateAll(address) {
 async function checkRules(address) {
   const { data } = await (await globalThis.fetch(`http://${address}/api/v1/rules`)).json();
   const evaluated = data.groups.flatMap((group) => group.rules);
-  if (evaluated.length !== rules.length) faults.push(`${evaluated.length} of ${rules.length} rules are there`);
+  if (evaluated.length !== rules.length)
+    faults.push(`${evaluated.length} of ${rules.length} rules are there`);
   for (const { name, health, lastError, state } of evaluated) {
     if (health !== 'ok') faults.push(`rule ${name}: ${health} ${lastError ?? ''}`);
     if (state !== undefined && state !== 'inactive') faults.push(`alert ${name} is ${state}`);
