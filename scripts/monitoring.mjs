@@ -116,16 +116,25 @@ async function evaluateAll(address) {
     await caption(PHOTO);
     const results = await Promise.all(expressions.map((entry) => evaluate(address, entry)));
     empty = results.filter(({ series, isAlert }) => series === 0 && !isAlert);
-    if (results.every(({ series }) => series !== undefined) && empty.every(rare)) return;
+    if (results.every(({ series }) => series !== undefined) && empty.length === 0) {
+      await checkRules(address);
+      return;
+    }
   }
-  for (const { where } of empty.filter((entry) => !rare(entry)))
-    faults.push(`${where}: Prometheus has no value`);
+  for (const { where } of empty) faults.push(`${where}: Prometheus has no value`);
   if (empty.length === 0) faults.push('Prometheus does not answer');
 }
 
-/** Whether an expression reads what has not happened: a loss, a restart, a reload. */
-function rare({ expr }) {
-  return /_lost_images|_restarts_total|_reloads_total/.test(expr);
+/** What Prometheus itself says of the rules: each was evaluated, and no alert fires while nothing is wrong. */
+async function checkRules(address) {
+  const { data } = await (await globalThis.fetch(`http://${address}/api/v1/rules`)).json();
+  const evaluated = data.groups.flatMap((group) => group.rules);
+  if (evaluated.length !== rules.length)
+    faults.push(`${evaluated.length} of ${rules.length} rules are there`);
+  for (const { name, health, lastError, state } of evaluated) {
+    if (health !== 'ok') faults.push(`rule ${name}: ${health} ${lastError ?? ''}`);
+    if (state !== undefined && state !== 'inactive') faults.push(`alert ${name} is ${state}`);
+  }
 }
 
 async function evaluate(address, entry) {

@@ -82,6 +82,8 @@ export async function buildApp({
 
   app.decorateRequest('admission', null);
   const { requestTimeoutMs, uploadGraceMs, maxBodyBytes, maxPixels } = config;
+  // One body of the largest size always fits.
+  const maxBytes = Math.max(config.maxUploadBytes, maxBodyBytes);
   const way = {
     engine,
     decoder: createDecoder(config.decoders),
@@ -91,7 +93,8 @@ export async function buildApp({
       fetchImage: createImageFetcher({ hosts: config.urlImageHosts, networks: config.urlImageNetworks }),
     }),
   };
-  const bounds = { way, requestTimeoutMs, maxBodyBytes, uploads: createUploads(uploadGraceMs) };
+  const uploads = createUploads({ graceMs: uploadGraceMs, maxBytes });
+  const bounds = { way, requestTimeoutMs, maxBodyBytes, uploads };
   // A batch that the whole queue cannot hold would never be admitted.
   const maxBatchImages = Math.min(config.maxBatchImages, config.maxQueueImages);
   const { apiKeyHashes: hashes, rateLimit: perMinute } = config;

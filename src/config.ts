@@ -215,6 +215,12 @@ const settings = {
     default: 20 * MiB,
     help: 'most bytes of a request body',
   }),
+  maxUploadBytes: setting({
+    name: 'MAX_UPLOAD_BYTES',
+    parse: integer(1024, 1024 * 1024 * MiB),
+    default: 256 * MiB,
+    help: 'most bytes of all request bodies that are held at once, before answers are 503',
+  }),
   maxPixels: setting({
     name: 'MAX_PIXELS',
     parse: integer(1, 1_000_000_000),
@@ -331,6 +337,7 @@ export function readConfig(environment: Environment) {
     uploadGraceMs: read(settings.uploadGraceMs),
     shutdownGraceMs: read(settings.shutdownGraceMs),
     maxBodyBytes: read(settings.maxBodyBytes),
+    maxUploadBytes: read(settings.maxUploadBytes),
     maxPixels: read(settings.maxPixels),
     maxBatchImages: read(settings.maxBatchImages),
     decoders: read(settings.decoders),

@@ -1,14 +1,16 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { WorkOutcome } from '../runtime/messages.js';
-import type { DropReason } from './batch-queue.js';
 import type { ServedModel } from './engine.js';
 
 /** Why an image was turned away or dropped. */
-export type LossReason = DropReason | 'queue_full' | 'not_ready' | 'draining' | 'crash';
+const lossReasons = ['queue_full', 'not_ready', 'draining', 'deadline', 'gone', 'crash'] as const;
+export type LossReason = (typeof lossReasons)[number];
 /** Why a worker process is replaced. */
-export type RestartReason = 'crash' | 'hang' | 'start';
+const restartReasons = ['crash', 'hang', 'start'] as const;
+export type RestartReason = (typeof restartReasons)[number];
 /** How loading the bundle again ended. */
-export type ReloadOutcome = 'swapped' | 'failed';
+const reloadOutcomes = ['swapped', 'failed'] as const;
+export type ReloadOutcome = (typeof reloadOutcomes)[number];
 
 export interface EngineMetrics {
   /** The run of a batch begins; how long each of its images waited, in milliseconds. */
@@ -105,6 +107,10 @@ export function createEngineMetrics(
     labelNames: ['outcome'],
     registers,
   });
+  // To Prometheus a series that begins at 1 has not increased: an alert would miss the first event.
+  for (const reason of lossReasons) losses.inc({ reason }, 0);
+  for (const reason of restartReasons) restarts.inc({ reason }, 0);
+  for (const outcome of reloadOutcomes) reloads.inc({ outcome }, 0);
 
   return {
     batchRuns(waitedMs) {

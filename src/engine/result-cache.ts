@@ -37,6 +37,7 @@ export class ResultCache {
       labelNames: ['result'],
       registers,
     });
+    for (const result of ['hit', 'coalesced', 'miss']) this.#asked.inc({ result }, 0);
     new Gauge({
       name: 'pcm_caption_cache_results',
       help: 'Results kept in the cache',

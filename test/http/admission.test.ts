@@ -53,10 +53,13 @@ test('a body that goes on and on after its refusal is cut off', async (t) => {
   assert.equal((await responseTo(upload)).code, 'body_too_large');
   const closed = new Promise((resolve) => upload.once('close', resolve));
   const chunk = Buffer.alloc(1_000_000);
+  let sent = 0;
   while (!upload.destroyed && upload.writable) {
     await Promise.race([closed, new Promise((resolve) => upload.write(chunk, resolve))]);
+    sent += chunk.length;
   }
   await closed;
+  assert.ok(sent < 50_000_000, `${sent} bytes were taken`);
 });
 
 test('each request holds one place until it is answered', async (t) => {
@@ -127,6 +130,50 @@ test('an upload keeps its place for a while, and an image that has come until it
   assert.equal((await post(url)).status, 503);
   letGo();
   assert.equal((await waits).status, 200);
+});
+
+/** A body of a million bytes of which some have been sent, and what it is answered. */
+async function sendSome(url: string, bytes: number) {
+  const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', 1_000_000);
+  const answer = responseTo(upload);
+  await new Promise((resolve) => upload.write(Buffer.alloc(bytes), resolve));
+  return { upload, answer };
+}
+
+test('of bodies that together are more than is held at once, the largest that is still coming gives way', async (t) => {
+  const { url, engine } = await startService(t, {
+    MAX_BODY_BYTES: '1000000',
+    MAX_UPLOAD_BYTES: '2500000',
+    UPLOAD_GRACE_MS: '3600000',
+  });
+  const first = await sendSome(url, 800_000);
+  const largest = await sendSome(url, 990_000);
+  const last = await sendSome(url, 950_000);
+  const { status, code, headers } = await largest.answer;
+  assert.deepEqual([status, code, headers['retry-after']], [503, 'queue_full', '1']);
+  assert.equal(engine.taken, 2);
+  assert.equal((await post(url)).status, 200);
+  for (const { upload } of [first, largest, last]) upload.destroy();
+  await engine.idle();
+});
+
+test('bodies that have come keep their place while they wait, and nothing more is taken beside them', async (t) => {
+  const { url, engine } = await startService(t, { MAX_BODY_BYTES: '1000000', MAX_UPLOAD_BYTES: '1500000' });
+  const large = {
+    body: Buffer.concat([photo, Buffer.alloc(1_000_000 - photo.length)]),
+    headers: { 'content-type': 'image/jpeg' },
+  };
+  const letGo = engine.hold();
+  const first = post(url, large);
+  await engine.waiting(1);
+  const second = post(url, large);
+  await engine.waiting(2);
+  const refused = await post(url);
+  assert.deepEqual([refused.status, (await json(refused))['code']], [503, 'queue_full']);
+  letGo();
+  for (const answer of [first, second]) assert.equal((await answer).status, 200);
+  await engine.idle();
+  assert.equal((await post(url, large)).status, 200);
 });
 
 test('a refused image gives its place back', async (t) => {

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { request } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { quarters } from '../images/drawn.js';
 import { formOf, json, startService } from './service.js';
+import { responseTo } from './upload.js';
 
 const photo = await quarters().jpeg().toBuffer();
 
@@ -64,7 +66,11 @@ test('a form may have as many fields as there are options, and not many more', a
 test('a field of a form is short', async (t) => {
   const { url, engine } = await startService(t);
   const body = formOf(['concepts', 'a'.repeat(5000)], ['image', photo]);
-  assert.equal(await codeOf(url, { body }), 'invalid_option');
+  const problem = await json(await fetch(`${url}/v1/captions`, { method: 'POST', body }));
+  assert.deepEqual(
+    [problem['code'], problem['detail']],
+    ['invalid_option', 'The form field concepts must be a short plain text.'],
+  );
   await engine.idle();
 });
 
@@ -80,6 +86,33 @@ test('the header fields of a form’s parts are bounded', async (t) => {
     assert.ok(code === 'malformed_multipart' || code === 'unsupported_image_format', String(code));
   }
   await engine.idle();
+});
+
+test('a file of a form that goes on and on is refused while it is read', async (t) => {
+  const { url, engine } = await startService(t, { MAX_BODY_BYTES: '100000' });
+  const upload = request(`${url}/v1/captions`, {
+    method: 'POST',
+    // In chunks, so that nothing says how long it is.
+    headers: { 'content-type': 'multipart/form-data; boundary=line', 'transfer-encoding': 'chunked' },
+  });
+  upload.on('error', () => undefined);
+  const answer = responseTo(upload);
+  upload.write('--line\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n');
+  upload.write(Buffer.alloc(110_000));
+  const { status, code } = await answer;
+  assert.deepEqual([status, code], [413, 'body_too_large']);
+  upload.destroy();
+  await engine.idle();
+});
+
+test('header fields are bounded', async (t) => {
+  const { url, engine } = await startService(t);
+  const answer = await exchange(
+    url,
+    `POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nX-Long: ${'a'.repeat(20_000)}\r\n\r\n`,
+  );
+  assert.match(answer, /^HTTP\/1\.1 431 /);
+  assert.equal(engine.items.length, 0);
 });
 
 test('JSON may be nested as deeply as it likes: it is no option', async (t) => {

@@ -238,6 +238,10 @@ describe('what is refused', () => {
     await assert.rejects(decode(disguised), ServiceError);
   });
 
+  test('the loaders of other formats are closed, whatever would get past the signature', async () => {
+    await assert.rejects(sharp(svg).metadata(), /unsupported image format/);
+  });
+
   test('more pixels than the limit, without decoding them', async () => {
     const image = await quarters(300, 200).png().toBuffer();
     const tight = { ...limits(), maxPixels: 59_999 };

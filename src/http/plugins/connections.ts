@@ -38,8 +38,10 @@ export const connectionsPlugin = fp(
       raw.once('close', () => {
         clearTimeout(timer);
       });
-      // Whoever was reading will not go on.
+      // Whoever was reading will not go on, and what was read so far is let go with the listeners that hold it.
       raw.unpipe();
+      for (const event of ['data', 'end', 'error']) raw.removeAllListeners(event);
+      raw.on('error', () => undefined);
       raw.on('data', (chunk: Buffer) => {
         remaining -= chunk.length;
         if (remaining < 0) raw.destroy();

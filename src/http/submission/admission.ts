@@ -74,21 +74,16 @@ export function admit(
     const timer = setTimeout(() => {
       endWith(new ServiceError('deadline_exceeded', 'The answer was not ready in time.'));
     }, requestTimeoutMs);
-    uploads.begin(request.raw, ({ retryAfterSeconds }) => {
-      reservation.release();
-      endWith(
-        new ServiceError(
-          'queue_full',
-          'All places are taken, and of the bodies that are still coming this one took longest.',
-          retryAfterSeconds,
-        ),
-      );
-    });
     reply.raw.once('close', () => {
       clearTimeout(timer);
       uploads.end(request.raw);
       if (!reply.raw.writableFinished) controller.abort();
       reservation.release();
+    });
+    // Whatever it throws, the place is freed with the answer.
+    uploads.begin(request.raw, (full) => {
+      reservation.release();
+      endWith(full);
     });
     request.admission = {
       get reservation() {
@@ -113,9 +108,17 @@ function reserveOne(engine: Engine, options: ReserveOptions, uploads: Uploads): 
     return engine.reserve(1, options);
   } catch (error) {
     const isFull = error instanceof ServiceError && error.code === 'queue_full';
-    if (!isFull || !uploads.makeRoom(error)) throw error;
+    if (!isFull || !uploads.makeRoom(tookLongest(error))) throw error;
     return engine.reserve(1, options);
   }
+}
+
+function tookLongest({ retryAfterSeconds }: ServiceError): ServiceError {
+  return new ServiceError(
+    'queue_full',
+    'All places are taken, and of the bodies that are still coming this one took longest.',
+    retryAfterSeconds,
+  );
 }
 
 /** The admission of a request whose route has the hook `admit`. */

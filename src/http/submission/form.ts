@@ -1,4 +1,4 @@
-import type { MultipartValue } from '@fastify/multipart';
+import type { MultipartFile, MultipartValue } from '@fastify/multipart';
 import type { FastifyRequest } from 'fastify';
 import { ServiceError } from '../../problem.js';
 import { type ImageSource, type Submission, type SubmissionLimits, tooManyImages } from './submission.js';
@@ -47,7 +47,7 @@ export async function readForm(
       }
       // Before the bytes are read: a form with too many images is refused at the first of them.
       if (images.length === maxImages) throw tooManyImages(maxImages);
-      const image = await part.toBuffer();
+      const image = await Promise.race([part.toBuffer(), tooLong(part, maxBytes)]);
       bytes += image.length;
       if (bytes > maxBytes) throw tooLarge(maxBytes);
       add({ kind: 'bytes', bytes: image });
@@ -56,6 +56,15 @@ export async function readForm(
     throw formProblem(error, maxBytes);
   }
   return { images, texts, members: {} };
+}
+
+/** Rejects at once when a file is over its limit: the plugin would read it to its end, whenever that comes. */
+function tooLong({ file }: MultipartFile, maxBytes: number): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    file.once('limit', () => {
+      reject(tooLarge(maxBytes));
+    });
+  });
 }
 
 function fieldText({ fieldname, value, valueTruncated }: MultipartValue): string {
