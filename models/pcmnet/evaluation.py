@@ -14,8 +14,9 @@ from .clip_score import clip_scores
 from .data import decode_photo, photos_in
 from .embedded import captions_by_service
 from .feature_run import FeatureRun, captions_of_test, present
-from .metrics import caption_metrics, spice
+from .metrics import caption_metrics
 from .records import write_rows
+from .spice import SpiceError, spice
 from .text import sentence_of
 
 
@@ -55,7 +56,7 @@ def _metrics(captions: Sequence[str], target: FeatureRun, out: Path | None) -> d
     metrics = caption_metrics(captions, references)
     try:
         metrics["SPICE"] = spice(captions, references)
-    except FileNotFoundError as error:
-        print(f"SPICE is {error}", file=sys.stderr, flush=True)
+    except SpiceError as error:
+        print(f"SPICE is left out: {error}", file=sys.stderr, flush=True)
     metrics["CLIPScore"] = float(clip_scores(target.clip.texts, captions, target.test_files).mean())
     return metrics

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
-import pycocoevalcap.spice.spice
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.meteor.meteor import Meteor
@@ -38,21 +36,6 @@ def caption_metrics(candidates: Sequence[str], references: Sequence[Sequence[str
         "ROUGE-L": float(rouge),
         "CIDEr": float(cider),
     }
-
-
-def spice(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Needs Java and Stanford CoreNLP; raises FileNotFoundError where the latter does not lie with pycocoevalcap."""
-    folder = Path(pycocoevalcap.spice.spice.__file__).parent
-    needed = (folder / "spice-1.0.jar", *(folder / "lib" / f"stanford-corenlp-3.6.0{part}.jar" for part in ("", "-models")))
-    if absent := [str(path) for path in needed if not path.exists()]:
-        raise FileNotFoundError(
-            f"left out, for {', '.join(absent)} is missing: python -c 'from pycocoevalcap.spice.get_stanford_models import "
-            "get_stanford_models; get_stanford_models()' downloads CoreNLP"
-        )
-    ours, theirs = tokenized([[caption] for caption in candidates]), tokenized(references)
-    with contextlib.redirect_stdout(io.StringIO()):
-        score, _ = pycocoevalcap.spice.spice.Spice().compute_score(theirs, ours)
-    return float(score)
 
 
 def quick_cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
