@@ -63,11 +63,10 @@ def test_a_failing_java_does_not_end_the_evaluation_by_its_own_error(tmp_path: P
         spice([CAPTION], [[CAPTION]])  # that jar is not there
 
 
-def test_spice_is_one_for_the_reference_itself_and_less_for_another_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+def test_spice_is_one_for_the_reference_itself_and_little_for_another_sentence(capfd: pytest.CaptureFixture[str]) -> None:
     """With the jars; without them, as in `.ci/run`, what `evaluate` then says is tested by the first test."""
     if all(any(JARS.glob(pattern)) for pattern in (*CORENLP, *NASHORN)):
-        assert spice([CAPTION, ANOTHER], [[CAPTION], [ANOTHER]]) == pytest.approx(1)
-        assert spice([CAPTION], [[ANOTHER]]) < 0.5
+        assert 0.5 <= spice([CAPTION, CAPTION], [[CAPTION], [ANOTHER]]) < 0.75  # 1 and next to 0
         assert capfd.readouterr().out == ""
     else:
         with pytest.raises(SpiceError, match="lacks"):
