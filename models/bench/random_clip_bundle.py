@@ -36,11 +36,11 @@ def random_pieces(sizes: ClipSizes, vocabulary: int = VOCABULARY) -> Pieces:
     torch.manual_seed(1)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(packaged_sentence_encoder(), local_files_only=True)
     clip = new_clip(sizes, end=tokenizer.sep_token_id)
-    encoder = ClipImageEncoder(clip, sizes.pool).eval()
+    encoder = ClipImageEncoder(clip, sizes).eval()
     config = ModelConfig(grid_width=encoder.width, embedding=sizes.embedding, patches=encoder.patches, vocabulary=vocabulary)
     return Pieces(
         encoder=encoder,
-        text_encoder=ClipTextEncoder(clip, tokenizer).eval(),
+        text_encoder=ClipTextEncoder(clip, sizes, tokenizer).eval(),
         captioner=PCMNet(config).eval(),
         vocabulary=Vocabulary([*(f"word{n}" for n in range(vocabulary - 2)), UNKNOWN]),
         concepts=[f"concept{n}" for n in range(CONCEPTS)],

@@ -94,13 +94,14 @@ class ClipImageEncoder(ImageEncoder):
     """Grid: the last block's patches, before the final LayerNorm and the projection, averaged where the sizes say so. A cell's
     local embedding is that LayerNorm and that projection of it."""
 
-    def __init__(self, clip: CLIPModel, pool: int) -> None:
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, clip: CLIPModel, sizes: ClipSizes) -> None:
         super().__init__()
-        self.vision, self.projection, self.pool = clip.vision_model, clip.visual_projection, pool
-        config = clip.config.vision_config
-        self.side = config.image_size
-        self.rows = self.columns = config.image_size // config.patch_size // pool
-        self.width, self.embedding = config.hidden_size, self.projection.out_features
+        self.vision, self.projection, self.pool = clip.vision_model, clip.visual_projection, sizes.pool
+        self.side, self.rows, self.columns = sizes.side, sizes.rows, sizes.rows
+        self.width, self.embedding = sizes.vision_width, sizes.embedding
         self.register_buffer("mean", 255 * torch.tensor(MEAN), persistent=False)
         self.register_buffer("deviation", 255 * torch.tensor(DEVIATION), persistent=False)
 
@@ -124,11 +125,10 @@ class ClipImageEncoder(ImageEncoder):
 
 
 class ClipTextEncoder(TextEncoder):
-    def __init__(self, clip: CLIPModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, clip: CLIPModel, sizes: ClipSizes, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__()
         self.text, self.projection, self.tokenizer = clip.text_model, clip.text_projection, tokenizer
-        self.max_tokens = clip.config.text_config.max_position_embeddings
-        self.embedding = self.projection.out_features
+        self.max_tokens, self.embedding = sizes.max_tokens, sizes.embedding
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         state = self.text(input_ids=input_ids, attention_mask=attention_mask).pooler_output
@@ -262,7 +262,7 @@ def read_clip(path: Path, merges: Path | None = None) -> Clip:
     renamed, unused = to_transformers(state)
     clip.load_state_dict(renamed)
     clip.requires_grad_(False)
-    return Clip(sizes, ClipImageEncoder(clip, sizes.pool).eval(), ClipTextEncoder(clip, tokenizer).eval(), unused)
+    return Clip(sizes, ClipImageEncoder(clip, sizes).eval(), ClipTextEncoder(clip, sizes, tokenizer).eval(), unused)
 
 
 def packaged_merges() -> Path:
@@ -287,4 +287,5 @@ def clip_tokenizer(merges: Path | None = None, vocabulary: int = VIT_B_32.text_v
         raise ValueError(f"{path} has no {count} merges, which a vocabulary of {vocabulary} tokens needs")
     alphabet = list(bytes_to_unicode().values())
     tokens = [*alphabet, *(f"{byte}</w>" for byte in alphabet), *("".join(pair) for pair in pairs), *SPECIAL_TOKENS]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=pairs)
+    # It declares merges as texts, but hands them on to a model that takes pairs.
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=pairs)  # type: ignore[arg-type]

@@ -137,7 +137,8 @@ def examples_of(pieces: Pieces, photos: Sequence[Path]) -> Examples:
     texts: list[str] = []
     with torch.inference_mode():
         for photo in torch.from_numpy(pixels):
-            memory = pieces.captioner.encode(*pieces.encoder(photo[None]), pieces.concept_embeddings)
+            grid, local, image = pieces.encoder(photo[None])
+            memory = pieces.captioner.encode(grid, local, image, pieces.concept_embeddings)
             beams = torch_decode(pieces, memory).tokens[0]
             texts += [" ".join(pieces.vocabulary.decode(tokens)) for tokens in beams.tolist()]
     return Examples(pixels, texts)

@@ -47,14 +47,6 @@ def most_salient(patches: int, k: int, k2: float, mode: str) -> int:
     return min(salient_cells(patches, k, k2), patches) if mode == "top" else patches
 
 
-def first_salient(m: Tensor, count: int) -> Tensor:
-    """Salient patches in their order, then others, `count` in all: m [B, N] → places [B, count]"""
-    patches = m.shape[1]
-    # No two of these are equal: which of equals `topk` takes first differs between runtimes.
-    order = m * patches - torch.arange(patches, device=m.device)
-    return order.topk(count, dim=-1).indices
-
-
 def salient_cells(patches: int, k: int, k2: float) -> int:
     """Replaced cells of S in mode `top`."""
     return int(k2) if k2 >= 1 else int(k2 * patches * k)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -266,7 +267,8 @@ class TokenEmbed(nn.Module):
 class Decoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.g_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        layers = [DecoderLayer(config) for _ in range(config.decoder_layers)]
+        self.g_layers = cast("Sequence[DecoderLayer]", nn.ModuleList(layers))  # a list that knows what it holds
 
     def cross(self, states: Tensor) -> list[KeysValues]:
         """Keys and values of the memory [B, M, d], once an image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ PLACES = 256
 """Of each photo whose patches count; neighbours say much the same."""
 
 
-def attributes(node: NodeProto) -> dict[str, object]:
+def attributes(node: NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
@@ -61,10 +62,10 @@ def _patches(x: Tensor, node: NodeProto, kernel: tuple[int, int]) -> Tensor:
     settings = attributes(node)
     if settings.get("dilations", [1, 1]) != [1, 1]:
         raise ValueError(f"{node.name} is dilated; only plain convolutions are calibrated")
-    top, left, bottom, right = settings.get("pads", [0, 0, 0, 0])  # type: ignore[misc]
+    top, left, bottom, right = settings.get("pads", [0, 0, 0, 0])
     padded = F.pad(x, (left, right, top, bottom))
-    columns = F.unfold(padded, kernel, stride=settings.get("strides", [1, 1]))[0]  # type: ignore[arg-type]
-    return columns.view(int(settings.get("group", 1)), -1, columns.shape[1])  # type: ignore[call-overload]
+    columns = F.unfold(padded, kernel, stride=settings.get("strides", [1, 1]))[0]
+    return columns.view(int(settings.get("group", 1)), -1, columns.shape[1])
 
 
 def observe(model: ModelProto, inputs: Iterable[Arrays], watched: Iterable[str], moments: bool = True) -> Observation:

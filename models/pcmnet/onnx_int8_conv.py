@@ -74,7 +74,7 @@ class _Quantiser:
         self.added: list[TensorProto] = []
         self.scales: dict[str, np.float32] = {}
 
-    def hold(self, name: str, value: NDArray[np.generic]) -> str:
+    def hold(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
         self.added.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 

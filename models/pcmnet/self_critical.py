@@ -27,7 +27,7 @@ from .training import Checkpoint, Log, bf16_autocast, cosine, epoch_order, seed_
 _EOS = "<eos>"
 
 
-class _Scorer(CiderScorer):
+class _Scorer(CiderScorer):  # type: ignore[misc]  # of a library without types
     """Weighs n-grams by the documents they were counted in; the library's own takes the size of the scored batch for it."""
 
     def __init__(self, documents: int) -> None:

@@ -96,8 +96,10 @@ def refine_captioner(work: Workspace) -> dict[str, float]:
     refine = work.config.refine
     if refine.epochs == 0:
         return {}
-    schedule = {"epochs": refine.epochs, "learning_rate": refine.learning_rate, "warmup_steps": refine.warmup_steps}
-    config = replace(work.config, captioner=replace(work.config.captioner, **schedule))
+    settings = replace(
+        work.config.captioner, epochs=refine.epochs, learning_rate=refine.learning_rate, warmup_steps=refine.warmup_steps
+    )
+    config = replace(work.config, captioner=settings)
     return _cross_entropy(work, config, work.captioner(CAPTIONERS[2:]), "captioner-refined", work.texts())
 
 

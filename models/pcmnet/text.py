@@ -44,9 +44,7 @@ class Vocabulary:
         """Words seen at least `min_count` times, most frequent first, then `extra`, then UNK last."""
         counts = Counter(word for caption in captions for word in words_of(caption))
         kept = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
-        seen = set(kept)
-        kept += [word for word in extra if not (word in seen or seen.add(word))]
-        return cls([*kept, UNKNOWN])
+        return cls([*dict.fromkeys([*kept, *extra]), UNKNOWN])
 
     @classmethod
     def read(cls, path: Path) -> Vocabulary:

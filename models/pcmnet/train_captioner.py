@@ -195,7 +195,7 @@ def train_captioner(
             if pair_cosines is None:
                 raise ValueError("clip_weight_alpha needs the cosine of every pair")
             owners = np.repeat(indices, settings.captions_per_photo)
-            cosines = torch.stack([pair_cosines[i][n] for i, n in zip(owners, number.tolist(), strict=True)])
+            cosines = torch.stack([pair_cosines[i][n] for i, n in zip(owners.tolist(), number.tolist(), strict=True)])
             weights = clip_weights(cosines, settings.clip_weight_alpha).to(device)
         with bf16_autocast(settings.bf16, device.type):
             logits = network(*features, concepts, tokens)

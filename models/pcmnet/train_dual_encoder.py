@@ -51,7 +51,7 @@ def contrastive_loss(similarity: Tensor) -> Tensor:
 def evaluate(encoder: DualEncoder, pooled: Tensor, bank: CaptionBank) -> dict[str, float]:
     """`pooled` [P, D] of the bank's photos."""
     encoder.eval()
-    return recalls(encoder.embed_image(pooled[:, None]), encoder.embed_text(bank.embeddings), bank.owner)
+    return recalls(encoder.embed_image(pooled[:, None]), encoder.embed_text(bank.embeddings), torch.from_numpy(bank.owner))
 
 
 def new_dual_encoder(config: Config, width: int, sentence: int = 384) -> DualEncoder:
@@ -143,9 +143,10 @@ def train_tower(
     photos = bank.photos
     _, words = word_targets(photos)
     torch.manual_seed(config.seed)
-    word_head = nn.Sequential(nn.LayerNorm(tower.width), nn.Linear(tower.width, words.shape[1]))
-    nn.init.zeros_(word_head[1].weight)
-    word_head[1].bias.data = torch.logit(words.mean(0).clamp(1e-4, 1 - 1e-4))
+    to_words = nn.Linear(tower.width, words.shape[1])
+    word_head = nn.Sequential(nn.LayerNorm(tower.width), to_words)
+    nn.init.zeros_(to_words.weight)
+    to_words.bias.data = torch.logit(words.mean(0).clamp(1e-4, 1 - 1e-4))
     modules = nn.ModuleDict({"tower": tower, "encoder": encoder, "words": word_head})
     tower.freeze_blocks(settings.frozen_blocks)
     trained = [p for p in tower.parameters() if p.requires_grad]

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from numpy._core import multiarray, numeric
 from torch import Tensor
 
 
@@ -20,7 +21,11 @@ def _load_storage(data: bytes) -> Any:
 
 
 # Arrays are rebuilt by functions that moved between numpy's versions; a pickle names the module of its writer's.
-_NUMPY = {name: getattr(np._core.multiarray, name) for name in ("_reconstruct", "scalar")}
+_NUMPY = {
+    (module, name): getattr(core, name)
+    for module, core, names in (("multiarray", multiarray, ("_reconstruct", "scalar")), ("numeric", numeric, ("_frombuffer",)))
+    for name in names
+}
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
@@ -28,8 +33,7 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    **{(f"numpy.{core}.multiarray", name): made for core in ("core", "_core") for name, made in _NUMPY.items()},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): np._core.numeric._frombuffer for core in ("core", "_core")},
+    **{(f"numpy.{core}.{module}", name): made for core in ("core", "_core") for (module, name), made in _NUMPY.items()},
     ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
 }
 
