@@ -29,6 +29,8 @@ export function createCaptioning(
 ): CaptionBatch {
   const { image, grid } = manifest;
   const imageBytes = image.width * image.height * 3;
+  const { features, mean } = manifest.calibration.confidence;
+  const usualConceptScore = mean[features.indexOf('conceptScore')] ?? 0;
   const rule = {
     rerankWeight: manifest.decoding.rerankWeight,
     calibration: manifest.calibration.confidence,
@@ -74,9 +76,11 @@ export function createCaptioning(
     concepts: readonly DetectedConcept[],
     timing: StageTiming,
   ): ItemAnswer<CaptionOutcome> {
+    // A share among the client's words says something else than one among the bundle's, on which the confidence was fitted.
+    const isOwnVocabulary = options.concepts.length > 0 && options.conceptsMode === 'replace';
     const evidence = {
       familiarity: largestDot(embedding, imageCentroids),
-      conceptScore: concepts[0]?.score ?? 0,
+      conceptScore: isOwnVocabulary ? usualConceptScore : (concepts[0]?.score ?? 0),
     };
     const candidates = rankCandidates(beams, evidence, rule, options.candidates);
     if (candidates.length === 0) return failure('internal', 'the search ended without a sentence');

@@ -15,6 +15,8 @@ export interface ConceptSource {
   keyOf(options: ConceptOptions): string;
   /** The vocabulary; embeds the words that are not in the cache. */
   vocabularyOf(options: ConceptOptions): Promise<ConceptVocabulary>;
+  /** Rows of that vocabulary that the client named, whether the bundle has them too or not. */
+  clientRows(options: ConceptOptions): number[];
 }
 
 type ConceptOptions = Pick<CaptionOptions, 'concepts' | 'conceptsMode'>;
@@ -37,7 +39,7 @@ export function createConceptSource(parts: ConceptSourceParts): ConceptSource {
   const { words: defaultWords, prompts, k, embedTexts } = parts;
   const { width } = parts.embeddings;
   const own = atLeast(k, { words: defaultWords, embeddings: parts.embeddings });
-  const known = new Set(defaultWords.map(normalise));
+  const known = new Map(defaultWords.map((word, row) => [normalise(word), row]));
   const cache = new LRUCache<string, Float32Array>({ max: parts.cacheSize });
 
   /** The client's words without repetitions, and in `extend` without those the bundle has. */
@@ -91,6 +93,13 @@ export function createConceptSource(parts: ConceptSourceParts): ConceptSource {
       }
       const words = [...(options.conceptsMode === 'extend' ? defaultWords : []), ...added.values()];
       return atLeast(k, { words, embeddings: { data, count: words.length, width } });
+    },
+    clientRows(options) {
+      const base = options.conceptsMode === 'extend' ? defaultWords.length : 0;
+      const added = Array.from(addedWords(options).keys(), (_, index) => base + index);
+      if (options.conceptsMode === 'replace') return added;
+      const shared = new Set(options.concepts.flatMap((word) => known.get(normalise(word)) ?? []));
+      return [...shared, ...added];
     },
   };
 }

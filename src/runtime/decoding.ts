@@ -24,13 +24,14 @@ export function createCaptionWriting(graph: Graph, manifest: BundleManifest, wor
   const { lengthPenalty, noRepeatNgram } = manifest.decoding;
   const { vocabulary } = manifest.dimensions;
 
-  return async ({ memory, memoryMask }, options) => {
+  return async ({ memory, memoryMask, fitting }, options) => {
     const count = options.length;
     const beamSize = options[0]?.beamSize ?? 1;
     if (options.some((each) => each.beamSize !== beamSize))
       throw new Error('a batch has different beam sizes');
     const bias = new Float32Array(count * vocabulary);
-    for (const [image, each] of options.entries()) bias.set(words.bias(each), image * vocabulary);
+    for (const [image, each] of options.entries())
+      bias.set(words.bias(each, fitting[image]), image * vocabulary);
 
     const outputs = await graph({
       memory,

@@ -14,7 +14,15 @@ export interface DetectedBatch {
   readonly memoryMask: Tensor;
   /** For each image, most certain first. */
   readonly concepts: readonly (readonly DetectedConcept[])[];
+  /** For each image, the concepts that its client named and that it seems to show. */
+  readonly fitting: readonly (readonly string[])[];
 }
+
+/**
+ * Cosine of an image and a concept from which on the concept fits. On validation photos a third of the nouns that two people or
+ * more wrote of a photo reach it, and one in a hundred of the others.
+ */
+const leastFitting = 0.25;
 
 export type DetectConcepts = (
   images: EncodedImages,
@@ -66,6 +74,7 @@ export function createConceptDetection(
 
   return async (images, options) => {
     const concepts: DetectedConcept[][] = options.map(() => []);
+    const fitting: string[][] = options.map(() => []);
     const groups = [...groupRows(options.map((each) => source.keyOf(each))).values()];
     let memory: Tensor | undefined;
     let memoryMask: Tensor | undefined;
@@ -77,6 +86,8 @@ export function createConceptDetection(
       for (const [row, image] of rows.entries()) {
         const local = options[image]?.explain ? patchesOf(images.local, image, patches) : undefined;
         concepts[image] = readConcepts(outputs, row, vocabulary, local);
+        const named = source.clientRows(options[image] ?? first);
+        fitting[image] = wordsThatFit(rowOf(images.embeddings, image), named, vocabulary);
       }
       if (groups.length === 1) {
         memory = output(outputs, 'memory');
@@ -87,8 +98,18 @@ export function createConceptDetection(
       }
     }
     if (memory === undefined || memoryMask === undefined) throw new Error('no image was given');
-    return { memory, memoryMask, concepts };
+    return { memory, memoryMask, concepts, fitting };
   };
+}
+
+function wordsThatFit(
+  image: Float32Array,
+  rows: readonly number[],
+  { words, embeddings }: ConceptVocabulary,
+): string[] {
+  return rows
+    .filter((row) => dot(image, rowOf(embeddings, row)) >= leastFitting)
+    .flatMap((row) => words[row] ?? []);
 }
 
 /** The patches of one image, in the embedding space. */

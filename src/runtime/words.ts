@@ -5,6 +5,12 @@ import type { CaptionOptions } from './messages.js';
 /** Added to a logit, it makes a word impossible; finite, as the graph's sums must stay finite. */
 export const forbidden = -1e4;
 
+/**
+ * Added to the logit of a word that the client looks for, where the image seems to show it: the network knows which concepts there
+ * are, but seldom writes one that it would not have written anyway. More than this, and sentences are bent around the word.
+ */
+const fittingBoost = 2;
+
 /** The decoder's words. */
 export interface Words {
   /**
@@ -12,8 +18,14 @@ export interface Words {
    * @param ids token ids; 0 ends the sentence
    */
   spell(ids: readonly number[]): string[];
-  /** What is added to the logits for these options: [V]. */
-  bias(options: Pick<CaptionOptions, 'avoidWords' | 'genderNeutral'>): Float32Array;
+  /**
+   * What is added to the logits for these options: [V].
+   * @param fitting concepts of the client that the image seems to show: the last word of each becomes more likely, and its plural
+   */
+  bias(
+    options: Pick<CaptionOptions, 'avoidWords' | 'genderNeutral'>,
+    fitting?: readonly string[],
+  ): Float32Array;
 }
 
 /**
@@ -22,6 +34,7 @@ export interface Words {
  */
 export function createWords(vocabulary: readonly string[], blockedWords: readonly string[]): Words {
   const idsByForm = indexForms(vocabulary);
+  const idByWord = new Map(vocabulary.map((word, id) => [word, id] as const));
   const blocked = new Float32Array(vocabulary.length);
   for (const word of blockedWords) blocked[vocabulary.indexOf(word)] = forbidden;
 
@@ -41,8 +54,15 @@ export function createWords(vocabulary: readonly string[], blockedWords: readonl
       const end = ids.indexOf(0);
       return (end === -1 ? ids : ids.slice(0, end)).map((id) => vocabulary[id] ?? '');
     },
-    bias({ avoidWords, genderNeutral }) {
+    bias({ avoidWords, genderNeutral }, fitting = []) {
       const bias = blocked.slice();
+      for (const concept of fitting) {
+        const noun = concept.toLowerCase().split(/\s+/).at(-1) ?? '';
+        for (const form of [noun, pluralize.plural(noun)]) {
+          const id = idByWord.get(form);
+          if (id !== undefined && id > 0 && bias[id] === 0) bias[id] = fittingBoost;
+        }
+      }
       if (genderNeutral) {
         for (const [id, boost] of neutral) bias[id] = boost;
         for (const id of gendered) bias[id] = forbidden;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { CaptionOutcome, ItemAnswer } from '../../src/runtime/messages.js';
+import { exampleManifest } from './example-bundle.js';
 import { notANumber, toyItem, toyPipeline, unencodable } from './toy-graphs.js';
 
 function outcome(answer: ItemAnswer<CaptionOutcome> | undefined): CaptionOutcome {
@@ -44,6 +45,27 @@ describe('captioning', () => {
         [0, 1, 0, 0.8],
       ],
     );
+  });
+
+  it("does not take a share among a client's words for one among the bundle's", async () => {
+    const confidence = {
+      features: ['conceptScore' as const],
+      mean: [0.5],
+      scale: [1],
+      coefficients: [4],
+      intercept: 0,
+      error: {},
+    };
+    const calibration = { ...exampleManifest.calibration, confidence };
+    const { captionBatch } = toyPipeline({ ...exampleManifest, calibration });
+    const concepts = ['owl', 'bee'];
+    const answers = await captionBatch([
+      toyItem(2),
+      toyItem(2, { concepts, conceptsMode: 'extend' }),
+      toyItem(2, { concepts }),
+    ]);
+    const found = answers.map((answer) => outcome(answer).candidates[0]?.confidence.toFixed(6));
+    assert.deepEqual(found, ['0.731059', '0.731059', '0.500000']);
   });
 
   it('runs detection once for each vocabulary and keeps the images in order', async () => {

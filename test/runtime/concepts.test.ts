@@ -49,6 +49,22 @@ describe('concepts', () => {
     assert.equal(embeddings.count, 3);
   });
 
+  it('that a client named are told from the rest, in the vocabulary that it gets', async () => {
+    const { source } = conceptSource();
+    for (const options of [
+      none,
+      extend(),
+      replace('owl', 'dog', 'Owl'),
+      extend('owl', 'Cat', 'bee', 'cat'),
+    ]) {
+      const { words } = await source.vocabularyOf(options);
+      const named = source.clientRows(options).map((row) => words[row]?.toLowerCase());
+      const asked = new Set<string | undefined>(options.concepts.map((word) => word.toLowerCase()));
+      assert.deepEqual(new Set(named), asked);
+      assert.equal(named.length, asked.size);
+    }
+  });
+
   it('are embedded once', async () => {
     const { source, embedded } = conceptSource();
     await source.vocabularyOf(replace('owl', 'bee'));

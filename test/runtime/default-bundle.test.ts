@@ -138,6 +138,24 @@ describe('the embedded bundle', () => {
     for (const { concepts: found } of outcomes) assert.ok(found.every(({ word }) => concepts.includes(word)));
   });
 
+  it("writes a client's own concept where the photo shows it, and none that it does not show", async () => {
+    const shown = { guitar: /guitar/i, mountain: /mountain/i, beach: /beach/i, bicycle: /bicycle/i };
+    let before = 0;
+    let after = 0;
+    for (const [word, showing] of Object.entries(shown)) {
+      const pictures = await photoPixels(10, manifest.image, showing);
+      const concepts = [word, 'giraffe', 'piano'];
+      const plain = await captionAll(pictures.map((pixels) => itemOf(pixels, manifest)));
+      const own = await captionAll(pictures.map((pixels) => itemOf(pixels, manifest, { concepts })));
+      const writing = (outcomes: readonly CaptionOutcome[]): number =>
+        outcomes.filter(({ candidates: [best] }) => best?.text.toLowerCase().includes(word)).length;
+      before += writing(plain);
+      after += writing(own);
+      assert.ok(!own.flatMap(wordsOf).some((each) => each === 'giraffe' || each === 'piano'));
+    }
+    if (process.env['CI'] === 'true') assert.ok(after >= before + 4, `${after}, and ${before} without`);
+  });
+
   it('names no gender when it should not', async () => {
     const items = photos.map((pixels) => itemOf(pixels, manifest, { genderNeutral: true }));
     const gendered = new Set<string>(genderedWords);

@@ -144,7 +144,7 @@ export function toyPipeline(manifest = exampleManifest): Toy {
     isCut: (text: string) => text.length > 20,
   };
   return {
-    captionBatch: createCaptioning(stages, exampleManifest, centroids),
+    captionBatch: createCaptioning(stages, manifest, centroids),
     scoreBatch: createScoring(scoring, manifest, centroids),
     mixupRuns,
     maxLengths,

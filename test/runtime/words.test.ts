@@ -74,6 +74,18 @@ describe('words', () => {
     assert.equal(bias[vocabulary.indexOf('person')], forbidden);
   });
 
+  it('that a client looks for and the image shows become more likely, with their plurals only', () => {
+    const favoured = (fitting: string[], options = {}): string[] => {
+      const bias = words.bias({ ...plain, ...options }, fitting);
+      return vocabulary.filter((_, id) => (bias[id] ?? 0) > 0);
+    };
+    assert.deepEqual(favoured(['dog']), ['dog', 'dogs']);
+    assert.deepEqual(favoured(['Prairie Dog', 'unicorn', '']), ['dog', 'dogs']);
+    assert.deepEqual(favoured(['dog', 'child'], { avoidWords: ['dog'] }), ['child', 'children']);
+    assert.deepEqual(favoured(['UNK']), []);
+    assert.ok(!favoured(['man'], { genderNeutral: true }).includes('man'));
+  });
+
   it('of one request leave the next one alone', () => {
     words.bias({ avoidWords: ['dog'], genderNeutral: true });
     assert.deepEqual(forbiddenWords(words.bias(plain)), ['UNK']);

@@ -35,7 +35,11 @@ export const CaptionOptionsSchema = Type.Object(
     concepts: Type.Optional(
       Type.Array(
         Type.String({ minLength: 1, maxLength: 40, pattern: '\\S', description: 'a word or phrase' }),
-        { maxItems: 100, description: 'Concept words to look for, in place of the model’s own vocabulary.' },
+        {
+          maxItems: 100,
+          description:
+            'Concept words to look for, in place of the model’s own vocabulary. One that the image seems to show is more likely to be written.',
+        },
       ),
     ),
     conceptsMode: Type.Optional(
