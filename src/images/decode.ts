@@ -1,15 +1,14 @@
 import sharp, { type Metadata } from 'sharp';
 import { ServiceError } from '../problem.js';
-import { enlarge } from './enlarge.js';
 import { type ImageFormat, imageFormats, sniffFormat } from './format.js';
+import { resampleAside } from './resample-aside.js';
+import type { Kernel, Size } from './resample.js';
 
 /** The model's input, as its bundle says. */
-export interface PixelTarget {
-  readonly width: number;
-  readonly height: number;
+export interface PixelTarget extends Size {
   /** `stretch` ignores the aspect ratio; `crop` fits the short side and cuts the middle out. */
   readonly resize: 'stretch' | 'crop';
-  readonly kernel: 'cubic' | 'linear' | 'lanczos3';
+  readonly kernel: Kernel;
 }
 
 export interface DecodeLimits {
@@ -44,7 +43,7 @@ sharp.concurrency(1);
 
 /**
  * Decodes the first frame, upright, on white, in sRGB, at exactly the target's size.
- * The work happens in libuv's thread pool, not in the event loop.
+ * The work happens in libuv's thread pool and in worker threads, not in the event loop.
  *
  * @throws ServiceError empty_image | unsupported_image_format | image_unreadable | image_too_many_pixels |
  *   deadline_exceeded
@@ -68,7 +67,8 @@ export async function decodeImage(
   const remainingMs = deadline - performance.now();
   if (remainingMs <= 0) throw tooLate();
   const fitted = fittedSize({ width, height }, target);
-  const shrunk = shrunkSize({ width, height }, fitted, target);
+  const panorama = target.resize === 'crop' && isPanorama({ width, height }, target);
+  const decoded = panorama ? target : decodedSize({ width, height }, fitted, target, format);
   const decoding = sharp(bytes, {
     limitInputPixels: maxPixels,
     autoOrient: true,
@@ -77,13 +77,12 @@ export async function decodeImage(
   })
     .timeout({ seconds: Math.min(maxDecodeSeconds, Math.ceil(remainingMs / 1000)) })
     .flatten({ background: '#ffffff' })
-    .resize(shrunk.width, shrunk.height, {
-      fit: target.resize === 'crop' && isPanorama({ width, height }, target) ? 'cover' : 'fill',
+    .resize(decoded.width, decoded.height, {
+      fit: panorama ? 'cover' : 'fill',
       position: 'centre',
       kernel: target.kernel,
-      // JPEG and WebP may decode at a fraction of their size, but stay at twice the target: the resize that
-      // training uses then does the rest, and the pixels stay close to those of a full decode.
-      fastShrinkOnLoad: false,
+      // `decodedSize` has chosen the fraction of a JPEG; of a WebP, no fraction is close enough to the whole.
+      fastShrinkOnLoad: format === 'jpeg',
     })
     .toColourspace('srgb')
     .raw({ depth: 'uchar' })
@@ -94,21 +93,20 @@ export async function decodeImage(
   } catch (error) {
     throw performance.now() >= deadline ? tooLate() : error;
   }
-  if (pixels.length !== shrunk.width * shrunk.height * 3) {
-    throw new Error(`decoding gave ${pixels.length} bytes for ${shrunk.width} × ${shrunk.height} RGB pixels`);
+  if (pixels.length !== decoded.width * decoded.height * 3) {
+    throw new Error(
+      `decoding gave ${pixels.length} bytes for ${decoded.width} × ${decoded.height} RGB pixels`,
+    );
   }
-  const whole = isSmaller(shrunk, fitted) ? enlarge(pixels, shrunk, fitted) : pixels;
+  const whole = isSame(decoded, fitted)
+    ? pixels
+    : await resampleAside(pixels, { from: decoded, to: fitted, kernel: target.kernel });
   return {
     pixels: cutMiddle(whole, fitted, target),
     width,
     height,
     format,
   };
-}
-
-interface Size {
-  readonly width: number;
-  readonly height: number;
 }
 
 /** Times the target's: a side that a whole picture is fitted to. What is longer would take memory for what is cut off. */
@@ -127,15 +125,31 @@ function isPanorama({ width, height }: Size, target: Size): boolean {
   return Math.max(ratio, 1 / ratio) > longestFitted;
 }
 
-/** What sharp resizes to. A side that is shorter than wanted stays: `enlarge` does it, as training did. */
-function shrunkSize(sent: Size, fitted: Size, target: PixelTarget): Size {
-  if (target.resize === 'crop' && isPanorama(sent, target)) return target;
-  return { width: Math.min(sent.width, fitted.width), height: Math.min(sent.height, fitted.height) };
+/** Times the wanted side. A JPEG that is decoded at a half, a quarter or an eighth of its size differs from the whole one: so
+ * far down, by a tenth of a level once it is resized; at twice the wanted size, by a whole level. */
+const leastFraction = 4;
+/** Times the target's side: the square of it is how many pixels `resample` gets, 16 MiB for 288 × 288. What has more is brought
+ * down to that by libvips, row by row, so that the memory of a decode does not grow with the photo. */
+const mostResampled = 8;
+
+/** What sharp decodes to. The rest is `resample`'s, which agrees with Pillow; libvips does so only to a tenth of a level. */
+function decodedSize({ width, height }: Size, fitted: Size, target: Size, format: ImageFormat): Size {
+  const at = (part: number) => ({ width: Math.floor(width / part), height: Math.floor(height / part) });
+  const part = [8, 4, 2].find(
+    (part) =>
+      at(part).width >= leastFraction * fitted.width && at(part).height >= leastFraction * fitted.height,
+  );
+  const whole = at(format === 'jpeg' ? (part ?? 1) : 1);
+  const mostPixels = mostResampled ** 2 * target.width * target.height;
+  const factor = Math.min(1, Math.sqrt(mostPixels / (whole.width * whole.height)));
+  const bounded = (side: number, wanted: number) =>
+    Math.min(side, Math.max(wanted, Math.floor(side * factor)));
+  return { width: bounded(whole.width, fitted.width), height: bounded(whole.height, fitted.height) };
 }
 
 /** The middle of RGB pixels; a margin of half a pixel goes to the even neighbour, as Python rounds. */
 function cutMiddle(pixels: Uint8Array, from: Size, to: Size): Uint8Array {
-  if (from.width === to.width && from.height === to.height) return pixels;
+  if (isSame(from, to)) return pixels;
   const left = halfToEven(from.width - to.width);
   const top = halfToEven(from.height - to.height);
   const cut = new Uint8Array(to.width * to.height * 3);
@@ -151,8 +165,8 @@ function halfToEven(whole: number): number {
   return whole % 2 === 1 && half % 2 === 1 ? half + 1 : half;
 }
 
-function isSmaller(size: Size, target: Size): boolean {
-  return size.width < target.width || size.height < target.height;
+function isSame(size: Size, other: Size): boolean {
+  return size.width === other.width && size.height === other.height;
 }
 
 function supportedFormat(bytes: Uint8Array): ImageFormat {

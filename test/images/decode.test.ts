@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import sharp from 'sharp';
 import { decodeImage, type PixelTarget } from '../../src/images/decode.js';
 import { type ImageFormat, imageFormats } from '../../src/images/format.js';
+import { resample } from '../../src/images/resample.js';
 import { ServiceError, type ProblemCode } from '../../src/problem.js';
 import { heic, noise, pdf, pngClaiming, quarters, svg } from './drawn.js';
 
@@ -190,27 +191,57 @@ describe('the way to the target size', () => {
     assertColour(colourAt(pixels, 0.9, 0.75, square), [255, 255, 255]);
   });
 
+  /** All of a photo's pixels, resized as Pillow does. */
+  async function wholeOf(photo: Buffer, square: PixelTarget): Promise<Uint8Array> {
+    const { data, info } = await sharp(photo).raw().toBuffer({ resolveWithObject: true });
+    assert.equal(info.channels, 3);
+    return resample(data, { from: info, to: square, kernel: square.kernel });
+  }
+
+  const square: PixelTarget = { width: 288, height: 288, resize: 'stretch', kernel: 'cubic' };
+
+  for (const format of ['jpeg', 'png', 'webp'] as const) {
+    for (const [width, height] of [
+      [1024, 768],
+      [500, 200],
+      [2200, 2300],
+    ] as const) {
+      test(`all pixels of a ${format} of ${width} × ${height} go into the resize of training`, async () => {
+        const photo = await noise(width, height).toFormat(format).toBuffer();
+        assert.deepEqual((await decode(photo, square)).pixels, await wholeOf(photo, square));
+      });
+    }
+  }
+
   test('decoding a JPEG at a fraction of its size stays close to decoding all of it', async () => {
-    const waves = Buffer.alloc(2000 * 1500 * 3);
-    for (let y = 0; y < 1500; y++) {
-      for (let x = 0; x < 2000; x++) {
-        const at = (y * 2000 + x) * 3;
+    const [width, height] = [2401, 2307];
+    const waves = Buffer.alloc(width * height * 3);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const at = (y * width + x) * 3;
         // Detail from coarse to finer than the target can show.
         waves[at] = 128 + 100 * Math.sin((x * x) / 20_000);
         waves[at + 1] = 128 + 100 * Math.sin(y / 11) * Math.cos(x / 37);
         waves[at + 2] = 128 + 100 * Math.sin((y * y) / 15_000);
       }
     }
-    const photo = await sharp(waves, { raw: { width: 2000, height: 1500, channels: 3 } })
+    const photo = await sharp(waves, { raw: { width, height, channels: 3 } })
       .jpeg({ quality: 92 })
       .toBuffer();
-    const square: PixelTarget = { width: 288, height: 288, resize: 'stretch', kernel: 'cubic' };
     const { pixels } = await decode(photo, square);
-    // PNG has no shrink-on-load: this is the full decode of the very same photo.
-    const full = await decode(await sharp(photo).png().toBuffer(), square);
-    const differences = pixels.map((value, index) => Math.abs(value - (full.pixels[index] ?? NaN)));
+    const whole = await wholeOf(photo, square);
+    const differences = pixels.map((value, index) => Math.abs(value - (whole[index] ?? NaN)));
     const mean = differences.reduce((sum, value) => sum + value, 0) / differences.length;
-    assert.ok(mean < 1, `mean difference ${mean} of 255`);
+    assert.ok(mean > 0, 'it was not decoded at a fraction');
+    assert.ok(mean < 0.25, `mean difference ${mean} of 255`);
+  });
+
+  test('more than what is resized at once is brought down to it first, and nothing moves', async () => {
+    const photo = await quarters(4000, 3600).png({ compressionLevel: 1 }).toBuffer();
+    const { pixels } = await decode(photo, square);
+    const whole = await wholeOf(photo, square);
+    const differences = pixels.map((value, index) => Math.abs(value - (whole[index] ?? NaN)));
+    assert.ok(Math.max(...differences) <= 3, `difference ${Math.max(...differences)} of 255`);
   });
 });
 
