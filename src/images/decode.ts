@@ -125,8 +125,8 @@ function isPanorama({ width, height }: Size, target: Size): boolean {
   return Math.max(ratio, 1 / ratio) > longestFitted;
 }
 
-/** Times the wanted side. A JPEG that is decoded at a half, a quarter or an eighth of its size differs from the whole one: so
- * far down, by a tenth of a level once it is resized; at twice the wanted size, by a whole level. */
+/** Times the wanted side, below which a JPEG is not decoded at a half, a quarter or an eighth of its size. There it differs from
+ * the whole one by a tenth of a level once it is resized; at twice the wanted size, by a whole level. */
 const leastFraction = 4;
 /** Times the target's side: the square of it is how many pixels `resample` gets, 16 MiB for 288 × 288. What has more is brought
  * down to that by libvips, row by row, so that the memory of a decode does not grow with the photo. */

@@ -15,7 +15,7 @@ export type Decoder = (
   request: DecodeRequest,
 ) => Promise<DecodedImage>;
 
-/** @param concurrency images decoded side by side; each takes one thread of libuv's pool */
+/** @param concurrency images decoded side by side; each takes one thread of libuv's pool, then one of its own */
 export function createDecoder(concurrency: number): Decoder {
   const queue = new PQueue({ concurrency });
   return (bytes, target, request) =>

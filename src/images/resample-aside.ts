@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { Resampling } from './resample.js';
 
@@ -15,9 +14,13 @@ const idle: Worker[] = [];
 export async function resampleAside(pixels: Uint8Array, resampling: Resampling): Promise<Uint8Array> {
   const thread = idle.pop() ?? new Worker(entry);
   thread.ref();
-  thread.postMessage({ pixels, ...resampling });
-  // Rejects on 'error'; the thread is gone then, and the next image starts another.
-  const [resized] = (await once(thread, 'message')) as [Uint8Array];
+  const resized = await new Promise<Uint8Array>((resolve, reject) => {
+    thread.once('message', resolve);
+    // The thread is gone then, and the next image starts another.
+    thread.once('error', reject);
+    thread.postMessage({ pixels, ...resampling });
+  });
+  thread.removeAllListeners('error');
   // A thread that waits must not keep a process alive that has nothing else to do.
   thread.unref();
   idle.push(thread);

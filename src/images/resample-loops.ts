@@ -38,7 +38,7 @@ interface Memory {
 /** Node's own, which its types leave to those of browsers. */
 declare const WebAssembly: {
   Module: new (bytes: Uint8Array) => object;
-  Instance: new (module: object) => { readonly exports: unknown };
+  Instance: new (module: object) => { readonly exports: Loops };
 };
 
 /** Fractional bits of the weights. */
@@ -224,5 +224,5 @@ function flat(code: Code): number[] {
 /** Each has a memory of its own. */
 export function createLoops(): Loops {
   const module = new WebAssembly.Module(assemble());
-  return new WebAssembly.Instance(module).exports as Loops;
+  return new WebAssembly.Instance(module).exports;
 }

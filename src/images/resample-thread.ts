@@ -6,5 +6,5 @@ if (parentPort === null) throw new Error('this file is the entry of a worker thr
 const port = parentPort;
 port.on('message', ({ pixels, ...resampling }: Resampling & { readonly pixels: Uint8Array }) => {
   const resized = resample(pixels, resampling);
-  port.postMessage(resized, [resized.buffer as ArrayBuffer]);
+  port.postMessage(resized, [resized.buffer]);
 });

@@ -33,7 +33,7 @@ const loops = createLoops();
  * @param pixels [from.height, from.width, 3] row-major
  * @returns [to.height, to.width, 3] row-major
  */
-export function resample(pixels: Uint8Array, { from, to, kernel }: Resampling): Uint8Array {
+export function resample(pixels: Uint8Array, { from, to, kernel }: Resampling): Uint8Array<ArrayBuffer> {
   const isColumnsFirst = columnsFirst(from, to);
   const between = isColumnsFirst
     ? { width: from.width, height: to.height }

@@ -193,24 +193,28 @@ describe('the way to the target size', () => {
 
   /** All of a photo's pixels, resized as Pillow does. */
   async function wholeOf(photo: Buffer, square: PixelTarget): Promise<Uint8Array> {
-    const { data, info } = await sharp(photo).raw().toBuffer({ resolveWithObject: true });
+    const { data, info } = await sharp(photo)
+      .flatten({ background: '#ffffff' })
+      .raw()
+      .toBuffer({ resolveWithObject: true });
     assert.equal(info.channels, 3);
     return resample(data, { from: info, to: square, kernel: square.kernel });
   }
 
   const square: PixelTarget = { width: 288, height: 288, resize: 'stretch', kernel: 'cubic' };
 
-  for (const format of ['jpeg', 'png', 'webp'] as const) {
-    for (const [width, height] of [
-      [1024, 768],
-      [500, 200],
-      [2200, 2300],
-    ] as const) {
-      test(`all pixels of a ${format} of ${width} × ${height} go into the resize of training`, async () => {
-        const photo = await noise(width, height).toFormat(format).toBuffer();
-        assert.deepEqual((await decode(photo, square)).pixels, await wholeOf(photo, square));
-      });
-    }
+  const resizedWhole = [
+    ['jpeg', 1024, 768],
+    ['jpeg', 500, 200],
+    ['jpeg', 2200, 2300],
+    ['png', 1024, 768],
+    ['webp', 1024, 768],
+  ] as const;
+  for (const [format, width, height] of resizedWhole) {
+    test(`all pixels of a ${format} of ${width} × ${height} go into the resize of training`, async () => {
+      const photo = await noise(width, height).toFormat(format).toBuffer();
+      assert.deepEqual((await decode(photo, square)).pixels, await wholeOf(photo, square));
+    });
   }
 
   test('decoding a JPEG at a fraction of its size stays close to decoding all of it', async () => {
@@ -237,11 +241,14 @@ describe('the way to the target size', () => {
   });
 
   test('more than what is resized at once is brought down to it first, and nothing moves', async () => {
-    const photo = await quarters(4000, 3600).png({ compressionLevel: 1 }).toBuffer();
+    const photo = await quarters(3000, 2500).png({ compressionLevel: 1 }).toBuffer();
     const { pixels } = await decode(photo, square);
     const whole = await wholeOf(photo, square);
-    const differences = pixels.map((value, index) => Math.abs(value - (whole[index] ?? NaN)));
-    assert.ok(Math.max(...differences) <= 3, `difference ${Math.max(...differences)} of 255`);
+    const largest = pixels.reduce(
+      (most, value, at) => Math.max(most, Math.abs(value - (whole[at] ?? NaN))),
+      0,
+    );
+    assert.ok(largest <= 3, `difference ${largest} of 255`);
   });
 });
 

@@ -26,11 +26,12 @@ const cubic = (pixels: Uint8Array, from: [number, number], to: [number, number])
   resample(pixels, { from: size(from), to: size(to), kernel: 'cubic' });
 
 test('a flat image stays flat', () => {
-  for (const to of [
+  const targets: [number, number][] = [
     [13, 9],
     [3, 2],
     [13, 2],
-  ] as [number, number][]) {
+  ];
+  for (const to of targets) {
     const flat = cubic(new Uint8Array(5 * 4 * 3).fill(77), [5, 4], to);
     assert.equal(flat.length, to[0] * to[1] * 3);
     assert.ok(flat.every((value) => value === 77));
