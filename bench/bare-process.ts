@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import pLimit from 'p-limit';
-import { decodeImage } from '../src/images/decode.js';
+import { decodeAside } from '../src/images/decode-aside.js';
 import { type LoadedPipeline, loadPipeline, warmUp } from '../src/runtime/load.js';
 import type { CaptionOutcome } from '../src/runtime/messages.js';
 import {
@@ -37,7 +37,7 @@ function send(message: MessageFromBare): void {
   process.send?.(message);
 }
 
-async function load({ order, options, maxPixels, decoders, photos }: BareLoadOrder): Promise<Bare> {
+async function load({ order, options, maxPixels, fastJpeg, decoders, photos }: BareLoadOrder): Promise<Bare> {
   const pipeline: LoadedPipeline = await loadPipeline(order);
   await warmUp(pipeline, order.maxBatch);
   const files: Buffer[] = [];
@@ -49,8 +49,8 @@ async function load({ order, options, maxPixels, decoders, photos }: BareLoadOrd
     const file = files[next++ % files.length] ?? Buffer.alloc(0);
     return limit(async () => {
       const started = performance.now();
-      const limits = { maxPixels, deadline: started + decodeTimeoutMs };
-      const { pixels } = await decodeImage(file, pipeline.manifest.image, limits);
+      const limits = { maxPixels, fastJpeg, deadline: started + decodeTimeoutMs };
+      const { pixels } = await decodeAside(file, pipeline.manifest.image, limits);
       return { pixels, decodeMs: performance.now() - started };
     });
   }

@@ -86,7 +86,7 @@ export async function buildApp({
   const maxBytes = Math.max(config.maxUploadBytes, maxBodyBytes);
   const way = {
     engine,
-    decoder: createDecoder(config.decoders),
+    decoder: createDecoder({ concurrency: config.decoders, fastJpeg: config.fastJpeg }),
     maxPixels,
     maxBodyBytes,
     ...(config.allowUrlImages && {

@@ -68,6 +68,7 @@ export async function barePlans(
         },
         options: readCaptionOptions({ texts: [], members: {} }, manifest.decoding.maxLength).options,
         maxPixels: config.maxPixels,
+        fastJpeg: config.fastJpeg,
         decoders: Math.max(1, Math.floor(config.decoders / processes.length)),
         photos: photos.filter((_, photo) => photo % processes.length === place),
       })),

@@ -6,6 +6,7 @@ export interface BareLoadOrder {
   readonly order: LoadOrder;
   readonly options: CaptionOptions;
   readonly maxPixels: number;
+  readonly fastJpeg: boolean;
   /** Images decoded side by side. */
   readonly decoders: number;
   /** Paths of JPEG files. */

@@ -1,8 +1,7 @@
 import sharp, { type Metadata } from 'sharp';
 import { ServiceError } from '../problem.js';
 import { type ImageFormat, imageFormats, sniffFormat } from './format.js';
-import { resampleAside } from './resample-aside.js';
-import type { Kernel, Size } from './resample.js';
+import { type Kernel, resample, type Size } from './resample.js';
 
 /** The model's input, as its bundle says. */
 export interface PixelTarget extends Size {
@@ -16,11 +15,13 @@ export interface DecodeLimits {
   readonly maxPixels: number;
   /** When the pixels are worthless, in the milliseconds of `performance.now()`. */
   readonly deadline: number;
+  /** Large JPEGs are decoded at a fraction of their size, several times as fast, and their pixels differ a little. */
+  readonly fastJpeg: boolean;
 }
 
 export interface DecodedImage {
   /** [height, width, 3] of the target, row-major sRGB. */
-  readonly pixels: Uint8Array;
+  readonly pixels: Uint8Array<ArrayBuffer>;
   /** Size of the image that was sent, after orientation. */
   readonly width: number;
   readonly height: number;
@@ -30,12 +31,6 @@ export interface DecodedImage {
 /** The longest that sharp can be told to wait. */
 const maxDecodeSeconds = 3600;
 
-// Every loader is a parser that strangers can reach, so all but these are closed (libvips brings PDF, SVG,
-// HEIC, raw dumps and more). Only the buffer variants: nothing here reads a file.
-sharp.block({ operation: ['VipsForeignLoad'] });
-sharp.unblock({
-  operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff'].map((name) => `VipsForeignLoad${name}Buffer`),
-});
 // libvips caches operations by their input, which here never comes twice.
 sharp.cache(false);
 // Several images are decoded side by side; threads inside each would only contend with them.
@@ -43,7 +38,8 @@ sharp.concurrency(1);
 
 /**
  * Decodes the first frame, upright, on white, in sRGB, at exactly the target's size.
- * The work happens in libuv's thread pool and in worker threads, not in the event loop.
+ * The photo is read in libuv's thread pool and resized in this thread, which must not be that of the event loop that answers
+ * requests: `decodeAside` calls this, and closes the loaders that are not for strangers.
  *
  * @throws ServiceError empty_image | unsupported_image_format | image_unreadable | image_too_many_pixels |
  *   deadline_exceeded
@@ -51,7 +47,7 @@ sharp.concurrency(1);
 export async function decodeImage(
   bytes: Uint8Array,
   target: PixelTarget,
-  { maxPixels, deadline }: DecodeLimits,
+  { maxPixels, deadline, fastJpeg }: DecodeLimits,
 ): Promise<DecodedImage> {
   const format = supportedFormat(bytes);
   // The header's size is compared here, where the refusal can be worded, so sharp's own limit is off.
@@ -68,7 +64,10 @@ export async function decodeImage(
   if (remainingMs <= 0) throw tooLate();
   const fitted = fittedSize({ width, height }, target);
   const panorama = target.resize === 'crop' && isPanorama({ width, height }, target);
-  const decoded = panorama ? target : decodedSize({ width, height }, fitted, target, format);
+  const least = leastFraction[fastJpeg ? 'fast' : 'exact'];
+  const decoded = panorama
+    ? target
+    : decodedSize({ width, height }, fitted, format === 'jpeg' ? least : undefined);
   const decoding = sharp(bytes, {
     limitInputPixels: maxPixels,
     autoOrient: true,
@@ -99,8 +98,8 @@ export async function decodeImage(
     );
   }
   const whole = isSame(decoded, fitted)
-    ? pixels
-    : await resampleAside(pixels, { from: decoded, to: fitted, kernel: target.kernel });
+    ? new Uint8Array(pixels) // memory of its own, which can be handed to another thread
+    : resample(pixels, { from: decoded, to: fitted, kernel: target.kernel });
   return {
     pixels: cutMiddle(whole, fitted, target),
     width,
@@ -125,30 +124,32 @@ function isPanorama({ width, height }: Size, target: Size): boolean {
   return Math.max(ratio, 1 / ratio) > longestFitted;
 }
 
-/** Times the wanted side, below which a JPEG is not decoded at a half, a quarter or an eighth of its size. There it differs from
- * the whole one by a tenth of a level once it is resized; at twice the wanted size, by a whole level. */
-const leastFraction = 4;
-/** Times the target's side: the square of it is how many pixels `resample` gets, 16 MiB for 288 × 288. What has more is brought
- * down to that by libvips, row by row, so that the memory of a decode does not grow with the photo. */
-const mostResampled = 8;
+/** Times the wanted side, below which a JPEG is not decoded at a half, a quarter or an eighth of its size. */
+const leastFraction = {
+  /** As large as photos of 12 megapixels are decoded whole: at four times, one caption in sixteen differs. */
+  exact: 8,
+  fast: 2,
+};
+/** What `resample` gets at once: photos of 12 megapixels. What has more pixels is brought down to that by libvips, row by row, so
+ * that the memory of a decode does not grow with the photo. */
+const mostResampled = 13_000_000;
 
-/** What sharp decodes to. The rest is `resample`'s, which agrees with Pillow; libvips does so only to a tenth of a level. */
-function decodedSize({ width, height }: Size, fitted: Size, target: Size, format: ImageFormat): Size {
+/** What sharp decodes to. The rest is `resample`'s, which agrees with Pillow; libvips does so only to a tenth of a level.
+ * @param least `leastFraction` of a JPEG; other formats have no fractions, or none that is close enough to the whole */
+function decodedSize({ width, height }: Size, fitted: Size, least = Infinity): Size {
   const at = (part: number) => ({ width: Math.floor(width / part), height: Math.floor(height / part) });
   const part = [8, 4, 2].find(
-    (part) =>
-      at(part).width >= leastFraction * fitted.width && at(part).height >= leastFraction * fitted.height,
+    (part) => at(part).width >= least * fitted.width && at(part).height >= least * fitted.height,
   );
-  const whole = at(format === 'jpeg' ? (part ?? 1) : 1);
-  const mostPixels = mostResampled ** 2 * target.width * target.height;
-  const factor = Math.min(1, Math.sqrt(mostPixels / (whole.width * whole.height)));
+  const whole = at(part ?? 1);
+  const factor = Math.min(1, Math.sqrt(mostResampled / (whole.width * whole.height)));
   const bounded = (side: number, wanted: number) =>
     Math.min(side, Math.max(wanted, Math.floor(side * factor)));
   return { width: bounded(whole.width, fitted.width), height: bounded(whole.height, fitted.height) };
 }
 
 /** The middle of RGB pixels; a margin of half a pixel goes to the even neighbour, as Python rounds. */
-function cutMiddle(pixels: Uint8Array, from: Size, to: Size): Uint8Array {
+function cutMiddle(pixels: Uint8Array<ArrayBuffer>, from: Size, to: Size): Uint8Array<ArrayBuffer> {
   if (isSame(from, to)) return pixels;
   const left = halfToEven(from.width - to.width);
   const top = halfToEven(from.height - to.height);

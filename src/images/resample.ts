@@ -38,35 +38,74 @@ export function resample(pixels: Uint8Array, { from, to, kernel }: Resampling): 
   const between = isColumnsFirst
     ? { width: from.width, height: to.height }
     : { width: to.width, height: from.height };
+  const fromBytes = from.width * 3;
+  const betweenBytes = between.width * 3;
   const across = tapsOf(from.width, to.width, kernel, 3);
-  const down = tapsOf(from.height, to.height, kernel, (isColumnsFirst ? from : to).width * 3);
+  const down = tapsOf(from.height, to.height, kernel, betweenBytes);
+  const bands = isColumnsFirst ? bandsOfOutputs(down, fromBytes) : bandsOfRows(from.height, fromBytes);
   const [source, middle, target, acrossAt, downAt] = places(
-    pixels.length,
-    between.width * between.height * 3,
+    Math.max(...bands.map(({ first, end }) => (end - first) * fromBytes)),
+    betweenBytes * between.height,
     to.width * to.height * 3,
     across.records.byteLength,
     down.records.byteLength,
   );
   const memory = new Uint8Array(loops.memory.buffer);
-  memory.set(pixels, source);
   memory.set(new Uint8Array(across.records.buffer), acrossAt);
   memory.set(new Uint8Array(down.records.buffer), downAt);
   const rows = (input: number, output: number, height: number) => {
-    const rowBytes = from.width * 3;
     const end = acrossAt + across.records.byteLength;
-    loops.rows(input, output, input + height * rowBytes, rowBytes, acrossAt, end, across.recordBytes);
+    loops.rows(input, output, input + height * fromBytes, fromBytes, acrossAt, end, across.recordBytes);
   };
-  const columns = (input: number, output: number, width: number) => {
-    loops.columns(input, output, width * 3, downAt, downAt + down.records.byteLength, down.recordBytes);
+  const columns = (input: number, output: number, [first, end]: readonly [number, number]) => {
+    const taps = downAt + first * down.recordBytes;
+    const tapsEnd = downAt + end * down.recordBytes;
+    loops.columns(input, output + first * betweenBytes, betweenBytes, taps, tapsEnd, down.recordBytes);
   };
-  if (isColumnsFirst) {
-    columns(source, middle, from.width);
-    rows(middle, target, to.height);
-  } else {
-    rows(source, middle, from.height);
-    columns(middle, target, to.width);
+  for (const { first, end, outputs } of bands) {
+    memory.set(pixels.subarray(first * fromBytes, end * fromBytes), source);
+    // The taps count from the first row of the photo.
+    if (isColumnsFirst) columns(source - first * fromBytes, middle, outputs);
+    else rows(source, middle + outputs[0] * betweenBytes, end - first);
   }
+  if (isColumnsFirst) rows(middle, target, to.height);
+  else columns(middle, target, [0, to.height]);
   return memory.slice(target, target + to.width * to.height * 3);
+}
+
+/** Rows of the photo that are in the loops' memory at once, and the rows [first, end) that the first direction makes of them. */
+interface Band {
+  readonly first: number;
+  readonly end: number;
+  readonly outputs: readonly [first: number, end: number];
+}
+
+/** So much fits a core's cache, and the memory of the loops, which never shrinks, stays small. */
+const bandBytes = 1024 * 1024;
+
+function bandsOfRows(height: number, rowBytes: number): Band[] {
+  const rows = Math.max(1, Math.floor(bandBytes / rowBytes));
+  return Array.from({ length: Math.ceil(height / rows) }, (_, band) => {
+    const first = band * rows;
+    const end = Math.min(height, first + rows);
+    return { first, end, outputs: [first, end] };
+  });
+}
+
+/** Neighbouring outputs share rows, so a band begins before the last one ends. */
+function bandsOfOutputs({ records, recordBytes }: Taps, rowBytes: number): Band[] {
+  const length = recordBytes / Int32Array.BYTES_PER_ELEMENT;
+  const bands: Band[] = [];
+  for (let output = 0; output * length < records.length; output += 1) {
+    const [start = 0, weightBytes = 0] = records.subarray(output * length);
+    const first = start / rowBytes;
+    const end = first + weightBytes / Int32Array.BYTES_PER_ELEMENT;
+    const last = bands.at(-1);
+    if (last !== undefined && (end - last.first) * rowBytes <= bandBytes)
+      bands[bands.length - 1] = { first: last.first, end, outputs: [last.outputs[0], output + 1] };
+    else bands.push({ first, end, outputs: [output, output + 1] });
+  }
+  return bands;
 }
 
 /** Which direction Pillow (13) begins with; the rounding in between shows in one pixel of five. */

@@ -12,7 +12,7 @@ const request = (signal: AbortSignal, priority: 'single' | 'batch' = 'single') =
 });
 
 test('an image whose client left while others were decoded is not decoded', async () => {
-  const decode = createDecoder(1);
+  const decode = createDecoder({ concurrency: 1, fastJpeg: false });
   const image = await quarters().png().toBuffer();
   const client = new AbortController();
   const first = decode(image, target, request(new AbortController().signal));
@@ -23,7 +23,7 @@ test('an image whose client left while others were decoded is not decoded', asyn
 });
 
 test('images wait for a free decoder and are decoded in order', async () => {
-  const decode = createDecoder(1);
+  const decode = createDecoder({ concurrency: 1, fastJpeg: false });
   const large = await quarters(2000, 2000).png().toBuffer();
   const small = await quarters(8, 8).png().toBuffer();
   const finished: string[] = [];
@@ -36,7 +36,7 @@ test('images wait for a free decoder and are decoded in order', async () => {
 });
 
 test('a single image goes before those of a batch that wait', async () => {
-  const decode = createDecoder(1);
+  const decode = createDecoder({ concurrency: 1, fastJpeg: false });
   const image = await quarters().png().toBuffer();
   const finished: string[] = [];
   const { signal } = new AbortController();

@@ -1,0 +1,73 @@
+import { Worker } from 'node:worker_threads';
+import sharp from 'sharp';
+import { type ProblemCode, ServiceError } from '../problem.js';
+import type { DecodedImage, DecodeLimits, PixelTarget } from './decode.js';
+
+/** What crosses to a thread: its clock begins at another time, so the deadline is told as what remains. */
+export interface DecodeOrder extends Omit<DecodeLimits, 'deadline'> {
+  readonly bytes: Uint8Array;
+  readonly target: PixelTarget;
+  readonly remainingMs: number;
+}
+
+/** What comes back. Of an error that is cloned only its message and stack remain, so the code travels beside it. */
+export type DecodeOutcome =
+  | { readonly ok: true; readonly image: DecodedImage }
+  | { readonly ok: false; readonly problem?: { code: ProblemCode; detail: string }; readonly cause: unknown };
+
+// Every loader is a parser that strangers can reach, so all but these are closed (libvips brings PDF, SVG,
+// HEIC, raw dumps and more). Only the buffer variants: nothing here reads a file. Closed once for all threads of the
+// process, before there is one: a thread that did it again would close them for a moment to those that decode.
+sharp.block({ operation: ['VipsForeignLoad'] });
+sharp.unblock({
+  operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff'].map((name) => `VipsForeignLoad${name}Buffer`),
+});
+
+const entry = new URL('./decode-thread.js', import.meta.url);
+/** As many as images were ever decoded side by side, which `createDecoder` bounds. */
+const idle = new Set<Worker>();
+
+/**
+ * `decodeImage` in a thread of its own: the thread that answers requests has no time for the resize, nor for the copy of
+ * 36 MB of pixels, which memory that sharp made cannot be handed over without.
+ *
+ * @throws what `decodeImage` throws; another error when the thread dies, which then is replaced
+ */
+export async function decodeAside(
+  bytes: Uint8Array,
+  target: PixelTarget,
+  { deadline, ...limits }: DecodeLimits,
+): Promise<DecodedImage> {
+  // Handed over as a copy: the caller may need its bytes again, and a clone would copy them twice.
+  const copy = new Uint8Array(bytes);
+  const [thread = startThread()] = idle;
+  idle.delete(thread);
+  const outcome = await new Promise<DecodeOutcome>((resolve, reject) => {
+    const died = (reason: unknown) => {
+      reject(new Error('the thread that decoded the image died', { cause: reason }));
+    };
+    thread.once('error', died).once('exit', died);
+    thread.once('message', (message: DecodeOutcome) => {
+      thread.off('error', died).off('exit', died);
+      resolve(message);
+    });
+    const order: DecodeOrder = { bytes: copy, target, remainingMs: deadline - performance.now(), ...limits };
+    thread.ref();
+    thread.postMessage(order, [copy.buffer]);
+  });
+  // A thread that waits must not keep a process alive that has nothing else to do.
+  thread.unref();
+  idle.add(thread);
+  if (outcome.ok) return outcome.image;
+  if (outcome.problem === undefined) throw outcome.cause;
+  const error = new ServiceError(outcome.problem.code, outcome.problem.detail);
+  error.cause = outcome.cause;
+  throw error;
+}
+
+function startThread(): Worker {
+  const thread = new Worker(entry, { name: 'decode' });
+  // It may die while it waits, too.
+  const forget = () => idle.delete(thread);
+  return thread.on('error', forget).on('exit', forget);
+}

@@ -1,0 +1,29 @@
+import { parentPort } from 'node:worker_threads';
+import { ServiceError } from '../problem.js';
+import { decodeImage } from './decode.js';
+import type { DecodeOrder, DecodeOutcome } from './decode-aside.js';
+
+/** What a thread of `decodeAside` runs: one image after the other. */
+if (parentPort === null) throw new Error('this file is the entry of a worker thread');
+const port = parentPort;
+
+function send(outcome: DecodeOutcome, transferred: ArrayBuffer[] = []): void {
+  port.postMessage(outcome, transferred);
+}
+
+async function decode({ bytes, target, remainingMs, ...limits }: DecodeOrder): Promise<void> {
+  try {
+    const deadline = performance.now() + remainingMs;
+    const image = await decodeImage(bytes, target, { ...limits, deadline });
+    send({ ok: true, image }, [image.pixels.buffer]);
+  } catch (error) {
+    if (error instanceof ServiceError) {
+      const { code, detail, cause } = error;
+      send({ ok: false, problem: { code, detail }, cause });
+    } else {
+      send({ ok: false, cause: error });
+    }
+  }
+}
+
+port.on('message', (order: DecodeOrder) => void decode(order));
