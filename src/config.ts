@@ -244,7 +244,7 @@ const settings = {
     name: 'FAST_JPEG',
     parse: boolean,
     default: false,
-    help: 'true: decode large JPEGs at a fraction of their size, several times faster; about one caption in eight differs',
+    help: 'true: decode large JPEGs at a fraction of their size, in less than half the time; about one caption in seven differs',
   }),
   cacheSize: setting({
     name: 'CACHE_SIZE',

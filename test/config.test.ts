@@ -21,15 +21,16 @@ describe('settings', () => {
         requestTimeoutMs: 30_000,
       },
     );
-    const { maxBodyBytes, maxPixels, maxBatchImages, cacheSize, allowUrlImages } = config;
+    const { maxBodyBytes, maxPixels, maxBatchImages, cacheSize, allowUrlImages, fastJpeg } = config;
     assert.deepEqual(
-      { maxBodyBytes, maxPixels, maxBatchImages, cacheSize, allowUrlImages },
+      { maxBodyBytes, maxPixels, maxBatchImages, cacheSize, allowUrlImages, fastJpeg },
       {
         maxBodyBytes: 20 * 1024 * 1024,
         maxPixels: 50_000_000,
         maxBatchImages: 16,
         cacheSize: 10_000,
         allowUrlImages: false,
+        fastJpeg: false,
       },
     );
     assert.match(config.modelPath, /models\/default$/);
@@ -47,7 +48,9 @@ describe('settings', () => {
       TRUST_PROXY: '10.0.0.0/8, fd00::/8',
       LOG_LEVEL: 'warn',
       CACHE_SIZE: '0',
+      FAST_JPEG: 'true',
     });
+    assert.equal(config.fastJpeg, true);
     assert.deepEqual(
       [config.port, config.workers, config.devices, config.trustProxy, config.logLevel, config.cacheSize],
       [0, 2, ['0', '1'], ['10.0.0.0/8', 'fd00::/8'], 'warn', 0],

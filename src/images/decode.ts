@@ -15,7 +15,7 @@ export interface DecodeLimits {
   readonly maxPixels: number;
   /** When the pixels are worthless, in the milliseconds of `performance.now()`. */
   readonly deadline: number;
-  /** Large JPEGs are decoded at a fraction of their size, several times as fast, and their pixels differ a little. */
+  /** Large JPEGs are decoded at a smaller fraction of their size, in less than half the time; one caption in seven differs. */
   readonly fastJpeg: boolean;
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createDecoder } from '../../src/images/decoder.js';
-import { quarters } from './drawn.js';
+import { noise, quarters } from './drawn.js';
 
 const target = { width: 16, height: 16, resize: 'stretch', kernel: 'cubic' } as const;
 const request = (signal: AbortSignal, priority: 'single' | 'batch' = 'single') => ({
@@ -49,4 +49,16 @@ test('a single image goes before those of a batch that wait', async () => {
     finish('single', 'single'),
   ]);
   assert.deepEqual(finished, ['batch 1', 'single', 'batch 2', 'batch 3']);
+});
+
+test('an operator who prefers speed gets other pixels of a large JPEG, and the same of a small one', async () => {
+  const { signal } = new AbortController();
+  const exact = createDecoder({ concurrency: 1, fastJpeg: false });
+  const fast = createDecoder({ concurrency: 1, fastJpeg: true });
+  const pixelsOf = async (decode: typeof exact, image: Uint8Array) =>
+    (await decode(image, target, request(signal))).pixels;
+  const large = await noise(200, 150).jpeg().toBuffer();
+  assert.notDeepEqual(await pixelsOf(fast, large), await pixelsOf(exact, large));
+  const small = await noise(60, 60).jpeg().toBuffer();
+  assert.deepEqual(await pixelsOf(fast, small), await pixelsOf(exact, small));
 });
