@@ -1,4 +1,5 @@
 import type { Random } from './random.js';
+import type { SourceFile } from './sources.js';
 
 /** Damages a file; the first bytes, by which the format is told, often survive, so that a decoder gets to read the rest. */
 type Corruption = (file: Buffer, others: readonly Buffer[], random: Random) => Buffer;
@@ -68,13 +69,17 @@ export const outcomesOfCorrupted = [
 
 export interface CorruptedFile {
   readonly corruption: string;
+  /** What it was before. */
+  readonly format: string;
   readonly bytes: Buffer;
 }
 
 /** @param files undamaged ones, of every format */
-export function corruptOne(files: readonly Buffer[], random: Random): CorruptedFile {
+export function corruptOne(files: readonly SourceFile[], random: Random): CorruptedFile {
   const [corruption, damage] = random.oneOf(Object.entries(corruptions));
-  return { corruption, bytes: damage(random.oneOf(files), files, random) };
+  const { format, bytes } = random.oneOf(files);
+  const others = files.map((file) => file.bytes);
+  return { corruption, format, bytes: damage(bytes, others, random) };
 }
 
 function flipBit(bytes: Buffer, at: number, random: Random): void {

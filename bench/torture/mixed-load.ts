@@ -2,23 +2,24 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BenchError } from '../figures/figure.js';
 import { markdownTable } from '../measure/table.js';
 import { somePhotos } from '../photos/some-photos.js';
-import { memoryOfTree, processTree } from '../service/process-memory.js';
+import { processTree } from '../service/process-memory.js';
 import { builtService, type RunningService, startService } from '../service/running-service.js';
 import { serviceMetric } from '../service/service-metric.js';
 import { corruptOne, outcomesOfCorrupted } from './corruptions.js';
+import { MemoryWatch } from './memory.js';
 import { createRandom } from './random.js';
+import { type Kind, RequestFates } from './request-fates.js';
 import { isOwn, ownCaptions, postBatch, postImage, type Reply } from './requests.js';
 import { sourceFiles } from './sources.js';
 import { Tally } from './tally.js';
 import type { Torture, TortureContext, TortureResult } from './torture.js';
 
 /** A short queue, so that it overflows; and time enough for whatever is admitted, on a machine that is slow and loses processes. */
-const environment = { CACHE_SIZE: '0', MAX_QUEUE_IMAGES: '64', REQUEST_TIMEOUT_MS: '300000' };
+const environment = { CACHE_SIZE: '0', MAX_QUEUE_IMAGES: '64', REQUEST_TIMEOUT_MS: '240000' };
 const clients = 6;
 /** Requests at once that the queue cannot take. */
 const burst = 150;
-/** Answers to requests that were not admitted. */
-const turnedAway = ['503 queue_full', '503 not_ready'];
+const itsOwn = 'its own caption';
 
 export const mixedLoad: Torture = {
   name: 'load',
@@ -38,21 +39,22 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
   });
   const own = await ownCaptions(service.url, photos);
 
+  const fates = new RequestFates();
   const outcomes = new Tally();
-  const failures: string[] = [];
-  /** Requests that got an answer. */
-  const answered: string[] = [];
+  const memory = new MemoryWatch(1 / 2);
   let sent = 0;
   let left = 0;
 
-  function judge(what: string, replies: readonly Reply[], which: readonly number[]): void {
-    for (const [place, reply] of replies.entries()) {
-      const isRight = isOwn(reply, own[which[place] ?? NaN]);
-      outcomes.add(
-        `${what}: ${isRight ? 'its own caption' : reply.outcome === '200' ? 'ANOTHER caption' : reply.outcome}`,
-      );
-      if (!isRight && !turnedAway.includes(reply.outcome)) failures.push(`${what}: ${reply.outcome}`);
-    }
+  /** @param which the photos that the replies are to, or undefined where any proper answer is right */
+  function judge(kind: Kind, id: string, replies: readonly Reply[], which?: readonly number[]): void {
+    const ends = replies.map((reply, place) => {
+      if (which === undefined) return reply.outcome;
+      if (isOwn(reply, own[which[place] ?? NaN])) return itsOwn;
+      return reply.outcome === '200' ? 'ANOTHER caption' : reply.outcome;
+    });
+    for (const end of ends) outcomes.add(`${kind}: ${end}`);
+    const right = which === undefined ? outcomesOfCorrupted : [itsOwn];
+    fates.add(kind, id, ends, right);
   }
 
   const somePhoto = (): number => random.below(photos.length);
@@ -62,23 +64,18 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
   async function single(): Promise<void> {
     const [which, id] = [somePhoto(), newId()];
     const reply = await postImage(service.url, photo(which), random.oneOf(['body', 'form'] as const), { id });
-    answered.push(id);
-    judge('single', [reply], [which]);
+    judge('single', id, [reply], [which]);
   }
   async function batch(): Promise<void> {
     const id = newId();
     const which = Array.from({ length: 1 + random.below(8) }, somePhoto);
     const accept = random.oneOf(['application/json', 'application/x-ndjson'] as const);
     const replies = await postBatch(service.url, which.map(photo), accept, id);
-    answered.push(id);
-    judge('batch', replies, which);
+    judge('batch', id, replies, which);
   }
   async function corrupted(): Promise<void> {
     const id = newId();
-    const { outcome } = await postImage(service.url, corruptOne(files, random).bytes, 'body', { id });
-    answered.push(id);
-    outcomes.add(`corrupted: ${outcome}`);
-    if (![...outcomesOfCorrupted, ...turnedAway].includes(outcome)) failures.push(`corrupted: ${outcome}`);
+    judge('corrupted', id, [await postImage(service.url, corruptOne(files, random).bytes, 'body', { id })]);
   }
   async function leaving(): Promise<void> {
     const client = new AbortController();
@@ -118,7 +115,6 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
     process.kill(random.oneOf(workers), signal);
     signals[signal] += 1;
   }
-  const memory: number[] = [];
 
   const began = performance.now();
   setTimeout(() => {
@@ -132,8 +128,7 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
       await Promise.all(Array.from({ length: burst }, single));
     }),
     every(Math.max(2, seconds / 20), async () => {
-      const bytes = await memoryOfTree(service.pid);
-      if (bytes !== undefined) memory.push(bytes / 1024 ** 2);
+      await memory.look(service.pid);
       progress(`${sent} requests in ${((performance.now() - began) / 1000).toFixed(0)} s`);
     }),
   ]);
@@ -141,23 +136,23 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
   await placesAreFree(service);
   await service.stop();
 
-  const twice = answered.filter((id) => answeredInLog.of(id) !== 1);
-  if (twice.length > 0) failures.push(`${twice.length} requests were not answered exactly once by the log`);
+  const { failures } = fates;
+  failures.push(...fates.notOnce(answeredInLog), ...memory.failures);
   const text = [
     `### ${sent} requests in ${seconds} s of mixed load, and ${left} clients that left (seed ${seed})`,
-    outcomes.table('answer'),
+    fates.table(answeredInLog),
+    outcomes.table('answer to each image'),
     markdownTable(
       ['', 'measured'],
       [
         ['processes killed', String(signals.SIGKILL)],
         ['processes stopped', String(signals.SIGSTOP)],
         ['processes replaced', String(restarts)],
-        ['requests answered exactly once', `${answered.length - twice.length} of ${answered.length}`],
-        ['memory at most, MiB (sum of PSS)', Math.max(...memory).toFixed(0)],
+        ...memory.rows,
       ],
     ),
   ].join('\n\n');
-  return { text, failures: [...new Set(failures)] };
+  return { text, failures };
 }
 
 /** Whoever leaves gives the place back, be it a little later. */

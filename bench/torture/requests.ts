@@ -17,9 +17,11 @@ const captionOf = Compile(
 );
 const problemOf = Compile(Type.Object({ code: Type.String() }));
 
+/** Longer than any request may take by `REQUEST_TIMEOUT_MS` here, and shorter than `fetch` waits by itself. */
+const longestWaitMs = 280_000;
+
 export interface Reply {
-  readonly status: number;
-  /** `200`, or the status and code of the problem. */
+  /** `200`, the status and code of the problem, or that no answer came. */
   readonly outcome: string;
   readonly caption?: OwnCaption;
 }
@@ -31,12 +33,19 @@ export interface OwnCaption {
   readonly clipScore: number;
 }
 
-/** Posts an image as the body, or in a form. */
+export interface PostOptions {
+  readonly id?: string;
+  /** With which the client leaves. */
+  readonly signal?: AbortSignal;
+  readonly waitMs?: number;
+}
+
+/** Posts an image as the body, or in a form. Throws when the client leaves. */
 export async function postImage(
   url: string,
   image: Buffer,
   way: 'body' | 'form',
-  { id, signal }: { readonly id?: string; readonly signal?: AbortSignal } = {},
+  { id, ...options }: PostOptions = {},
 ): Promise<Reply> {
   let body: Buffer | FormData = image;
   if (way === 'form') {
@@ -47,9 +56,37 @@ export async function postImage(
     ...(way === 'body' && { 'content-type': 'image/unknown' }),
     ...(id !== undefined && { 'x-request-id': id }),
   };
-  const init = { method: 'POST', headers, body, ...(signal !== undefined && { signal }) };
-  const response = await fetch(`${url}/v1/captions?${cheapestQuery}`, init);
-  return replyOf(response.status, await response.json());
+  const answer = await post(`${url}/v1/captions?${cheapestQuery}`, { headers, body }, options);
+  return typeof answer === 'string' ? { outcome: answer } : replyOf(answer.status, parsed(answer.text));
+}
+
+interface Answer {
+  readonly status: number;
+  readonly type: string | null;
+  readonly text: string;
+}
+
+/** @returns the whole answer, or in words that none came */
+async function post(
+  url: string,
+  init: RequestInit,
+  { signal, waitMs = longestWaitMs }: PostOptions,
+): Promise<Answer | string> {
+  const late = AbortSignal.timeout(waitMs);
+  const signals = signal === undefined ? [late] : [late, signal];
+  try {
+    const response = await fetch(url, { method: 'POST', ...init, signal: AbortSignal.any(signals) });
+    const { status, headers } = response;
+    return { status, type: headers.get('content-type'), text: await response.text() };
+  } catch (error) {
+    if (signal?.aborted === true) throw error;
+    return late.aborted ? `no answer in ${waitMs / 1000} s` : `no answer: ${causeOf(error)}`;
+  }
+}
+
+function causeOf(error: unknown): string {
+  const { cause } = error instanceof Error ? error : {};
+  return cause instanceof Error ? cause.message : String(error);
 }
 
 /**
@@ -66,11 +103,19 @@ export async function ownCaptions(url: string, photos: readonly Buffer[]): Promi
   return own;
 }
 
+/** Undefined when it is no JSON: then it is none of the answers that there are. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 function replyOf(status: number, answer: unknown): Reply {
-  if (status === 200 && captionOf.Check(answer))
-    return { status, outcome: '200', caption: captionOf.Parse(answer) };
+  if (status === 200 && captionOf.Check(answer)) return { outcome: '200', caption: captionOf.Parse(answer) };
   const code = problemOf.Check(answer) ? answer.code : 'no problem document';
-  return { status, outcome: `${status} ${code}` };
+  return { outcome: `${status} ${code}` };
 }
 
 const resultsOf = Compile(
@@ -95,28 +140,23 @@ export async function postBatch(
   accept: 'application/json' | 'application/x-ndjson',
   id: string,
 ): Promise<Reply[]> {
-  const response = await fetch(`${url}/v1/captions/batch`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', accept, 'x-request-id': id },
-    body: JSON.stringify({
-      ...cheapest,
-      images: images.map((image) => ({ image: image.toString('base64') })),
-    }),
+  const body = JSON.stringify({
+    ...cheapest,
+    images: images.map((image) => ({ image: image.toString('base64') })),
   });
-  const text = await response.text();
-  const isInLines = response.headers.get('content-type')?.startsWith('application/x-ndjson') === true;
-  const answer: unknown = isInLines
+  const headers = { 'content-type': 'application/json', accept, 'x-request-id': id };
+  const whole = await post(`${url}/v1/captions/batch`, { headers, body }, {});
+  if (typeof whole === 'string') return [{ outcome: whole }];
+  const { status, type, text } = whole;
+  const answer: unknown = type?.startsWith('application/x-ndjson')
     ? {
-        results: text
-          .trim()
-          .split('\n')
-          .map((line): unknown => JSON.parse(line)),
+        results: text.trim().split('\n').map(parsed),
       }
-    : JSON.parse(text);
-  if (!resultsOf.Check(answer)) return [replyOf(response.status, answer)];
+    : parsed(text);
+  if (!resultsOf.Check(answer)) return [replyOf(status, answer)];
   const entries = answer.results.toSorted((a, b) => a.index - b.index);
   if (entries.some(({ index }, place) => index !== place) || entries.length !== images.length) {
-    return [{ status: response.status, outcome: 'entries that are missing or come twice' }];
+    return [{ outcome: 'entries that are missing or come twice' }];
   }
   return entries.map(({ result, error }) => replyOf(result === undefined ? NaN : 200, result ?? error));
 }

@@ -41,11 +41,18 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
 
   /** Asks for so many captions, waits where it is told to, and tells how that went. */
   async function others(count: number): Promise<Served> {
-    const served: Served = { right: 0, turnedAway: 0, latenciesMs: [], outcomes: new Tally() };
+    const served: Served = {
+      right: 0,
+      turnedAway: 0,
+      latenciesMs: [],
+      outcomes: new Tally(),
+      unanswered: [],
+    };
     let next = 0;
     async function place(): Promise<void> {
       while (next < count) {
-        const which = next++ % photos.length;
+        const number = ++next;
+        const which = number % photos.length;
         for (let attempt = 1; attempt <= mostAttempts; attempt += 1) {
           const began = performance.now();
           const reply = await postImage(service.url, photos[which] ?? Buffer.alloc(0), 'form');
@@ -55,6 +62,8 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
             continue;
           }
           served.outcomes.add(reply.outcome);
+          if (reply.outcome.startsWith('no answer'))
+            served.unanswered.push(`photo ${number}: ${reply.outcome}`);
           served.latenciesMs.push(performance.now() - began);
           if (isOwn(reply, own[which])) served.right += 1;
           break;
@@ -78,10 +87,13 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
   const restarts = await serviceMetric(service.url, 'pcm_caption_worker_restarts_total');
   await service.stop();
 
-  const failures = [without, beside].flatMap(({ right, outcomes }) =>
+  const failures = [without, beside].flatMap(({ right, outcomes, unanswered }) =>
     right === count
       ? []
-      : [`${count - right} of ${count} photos were not captioned: ${outcomes.unlike(['200']).join(', ')}`],
+      : [
+          ...unanswered,
+          `${count - right} of ${count} photos were not captioned: ${outcomes.unlike(['200']).join(', ')}`,
+        ],
   );
   if (openAtFirst < clients * 0.9) failures.push(`only ${openAtFirst} slow clients were connected`);
   if (restarts > 0) failures.push(`${restarts} inference processes were replaced`);
@@ -109,6 +121,8 @@ interface Served {
   readonly latenciesMs: number[];
   /** Of the last attempt. */
   readonly outcomes: Tally;
+  /** In words, which. */
+  readonly unanswered: string[];
 }
 
 /** Slow clients, each of which comes again a second after it was sent away. */

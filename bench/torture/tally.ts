@@ -30,3 +30,33 @@ export class Tally {
     return markdownTable([what, 'count'], rows);
   }
 }
+
+/** Counts what has two properties. */
+export class CrossTally {
+  readonly #rows = new Map<string, Tally>();
+  readonly #columns = new Set<string>();
+
+  add(row: string, column: string): void {
+    const tally = this.#rows.get(row) ?? new Tally();
+    this.#rows.set(row, tally);
+    tally.add(column);
+    this.#columns.add(column);
+  }
+
+  /** With sums of both. */
+  table(what: string): string {
+    const columns = [...this.#columns].sort();
+    const rows = [...this.#rows].sort(([a], [b]) => a.localeCompare(b));
+    const sums = columns.map((column) => rows.reduce((sum, [, tally]) => sum + tally.of(column), 0));
+    const lines = rows.map(([row, tally]) => [
+      row,
+      ...columns.map((column) => tally.of(column)),
+      tally.total,
+    ]);
+    const all = ['all', ...sums, sums.reduce((sum, count) => sum + count, 0)];
+    return markdownTable(
+      [what, ...columns, 'all'],
+      [...lines, all].map((line) => line.map(String)),
+    );
+  }
+}
