@@ -2,7 +2,7 @@ import { markdownTable } from '../measure/table.js';
 import { median } from '../measure/statistics.js';
 import { againstTarget } from '../measure/target.js';
 import { createCaptionClient } from '../service/caption-client.js';
-import { memoryOfTree } from '../service/process-memory.js';
+import { memoryOfEach } from '../service/process-memory.js';
 import { builtService, startService } from '../service/running-service.js';
 import { BenchError, type Figure, type FigureContext, type FigureResult } from './figure.js';
 
@@ -24,13 +24,16 @@ async function measure({ photos, requests, progress }: FigureContext): Promise<F
   const service = await startService(builtService, { ...process.env, CACHE_SIZE: '0' });
   const client = await createCaptionClient(service.url, photos);
   const samples: { requests: number; bytes: number }[] = [];
+  /** Of each process, the HTTP process first: the last readings. */
+  let processes: readonly number[] = [];
   let begun = 0;
   let answered = 0;
 
   async function read(count: number): Promise<void> {
-    const bytes = await memoryOfTree(service.pid);
-    if (bytes === undefined) throw new BenchError('only Linux tells the memory that processes share');
-    samples.push({ requests: count, bytes });
+    const each = await memoryOfEach(service.pid);
+    if (each === undefined) throw new BenchError('only Linux tells the memory that processes share');
+    processes = each;
+    samples.push({ requests: count, bytes: each.reduce((sum, bytes) => sum + bytes, 0) });
   }
   /** Readings right before a number of requests, one for each round of answers. */
   const isDue = (count: number): boolean =>
@@ -64,10 +67,11 @@ async function measure({ photos, requests, progress }: FigureContext): Promise<F
       ['requests', 'MiB (sum of PSS)'],
       [early, requests].map((end) => [String(end), mebibytes(after(end))]),
     ),
+    `of each process at the end, MiB: ${processes.map(mebibytes).join(', ')}; the first is the HTTP process`,
     `memory after ${requests} requests ÷ after ${early}: ${againstTarget(growth, { atMost: 1.05 })}`,
     ...(requests < fullRequests
       ? [`**A shorter run than the ${fullRequests} requests the target is for** (--requests).`]
       : []),
   ].join('\n\n');
-  return { text, data: { requests, growth, samples } };
+  return { text, data: { requests, growth, samples, processes } };
 }

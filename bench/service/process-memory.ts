@@ -6,16 +6,24 @@ import { readdir, readFile } from 'node:fs/promises';
  * @returns bytes
  */
 export async function memoryOfTree(pid: number): Promise<number | undefined> {
+  return (await memoryOfEach(pid))?.reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/**
+ * The proportional set sizes that `memoryOfTree` adds up.
+ * @returns bytes, of the process itself first; undefined where the system does not tell
+ */
+export async function memoryOfEach(pid: number): Promise<number[] | undefined> {
   if (process.platform !== 'linux') return undefined;
-  let bytes = 0;
+  const each: number[] = [];
   for (const member of await processTree(pid)) {
     const rollup = await read(`/proc/${member}/smaps_rollup`);
     if (rollup === undefined) continue; // it has ended since
     const kibibytes = /^Pss:\s+(\d+) kB$/m.exec(rollup)?.[1];
     if (kibibytes === undefined) return undefined;
-    bytes += Number(kibibytes) * 1024;
+    each.push(Number(kibibytes) * 1024);
   }
-  return bytes === 0 ? undefined : bytes;
+  return each.length === 0 ? undefined : each;
 }
 
 /** The process itself and its descendants, where the system tells (Linux). */

@@ -54,8 +54,12 @@ function share(threads: number, processes: number, index: number): number {
 
 /** Bytes that a weight takes in a file of each precision. */
 const bytesPerWeight: Readonly<Record<string, number>> = { w8: 1, int8: 1, fp16: 2, fp32: 4 };
-/** What a process was seen to take, at its largest batch: weights as fp32, their packed copies, and activations. */
-const bytesInUsePerWeight = 12;
+/**
+ * What a process was seen to take, at its largest batch: weights as fp32, their packed copies, and activations. In int8
+ * weights are multiplied as the bytes that they are stored as. `npm run bench -- memory` prints it.
+ */
+const bytesInUsePerWeight: Readonly<Record<string, number>> = { int8: 7 };
+const otherwiseInUse = 12;
 
 /** @returns how many processes of this bundle fit beside the serving process, which gets half a gibibyte */
 export function workersInMemory(
@@ -65,5 +69,6 @@ export function workersInMemory(
 ): number {
   const graphs = Object.values(precisions[precision] ?? {}).map((file) => files[file]?.bytes ?? 0);
   const weights = graphs.reduce((sum, bytes) => sum + bytes, 0) / (bytesPerWeight[precision] ?? 1);
-  return Math.floor((memoryBytes - 512 * 1024 ** 2) / (weights * bytesInUsePerWeight));
+  const inUse = weights * (bytesInUsePerWeight[precision] ?? otherwiseInUse);
+  return Math.floor((memoryBytes - 512 * 1024 ** 2) / inUse);
 }

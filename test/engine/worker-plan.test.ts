@@ -7,6 +7,8 @@ import {
   workersInMemory,
   type WorkerPlanSettings,
 } from '../../src/engine/worker-plan.js';
+import { readManifestFile } from '../../src/runtime/bundle.js';
+import { defaultBundle } from '../runtime/default-bundle.js';
 import { exampleManifest } from '../runtime/example-bundle.js';
 
 const auto: WorkerPlanSettings = {
@@ -64,7 +66,22 @@ describe('the plan of workers', () => {
     assert.ok(workersInMemory(manifest, 'w8', gibibytes(0.25)) <= 0);
     const { w8 } = manifest.precisions;
     assert.ok(w8 !== undefined);
-    assert.equal(workersInMemory({ ...manifest, precisions: { fp32: w8 } }, 'fp32', gibibytes(2)), 13);
+    const stored = (precision: string): number =>
+      workersInMemory({ ...manifest, precisions: { [precision]: w8 } }, precision, gibibytes(2));
+    assert.deepEqual(['fp32', 'fp16', 'int8'].map(stored), [13, 6, 5]);
+  });
+
+  it('has two processes of the embedded bundle in 1.5 GiB, one in 1 GiB, and one for lone images in 2 GiB', async () => {
+    const manifest = await readManifestFile(defaultBundle);
+    const plan = (gibibytes: number): [number, number | undefined] => {
+      const settings = { ...auto, workersInMemory: workersInMemory(manifest, 'int8', gibibytes * 1024 ** 3) };
+      return [planWorkers(settings, 2).length, planLoneWorker(settings, 2)?.threads];
+    };
+    assert.deepEqual([1, 1.5, 2].map(plan), [
+      [1, undefined],
+      [2, undefined],
+      [2, 2],
+    ]);
   });
 
   it('minds the limit of a container', () => {
