@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import type { IncomingMessage } from 'node:http';
+import { once } from 'node:events';
+import { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
@@ -60,6 +61,22 @@ test('a body that goes on and on after its refusal is cut off', async (t) => {
   }
   await closed;
   assert.ok(sent < 50_000_000, `${sent} bytes were taken`);
+});
+
+test('what has come of a body that gives way is let go, and the rest of it not kept', async (t) => {
+  const { app, url, engine } = await startService(t, { UPLOAD_GRACE_MS: '0' });
+  engine.capacity = 1;
+  const arrived = once(app.server, 'request');
+  const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
+  const gaveWay = responseTo(upload);
+  upload.write(photo.subarray(0, 100));
+  const [body] = await arrived;
+  assert.ok(body instanceof IncomingMessage);
+  await engine.reserved(1);
+  assert.equal((await post(url)).status, 200);
+  assert.equal((await gaveWay).status, 503);
+  assert.equal(body.listenerCount('data'), 1, 'whoever gathered it listens no more');
+  upload.destroy();
 });
 
 test('each request holds one place until it is answered', async (t) => {
@@ -174,6 +191,18 @@ test('bodies that have come keep their place while they wait, and nothing more i
   for (const answer of [first, second]) assert.equal((await answer).status, 200);
   await engine.idle();
   assert.equal((await post(url, large)).status, 200);
+});
+
+test('one body of the largest size is held in any case', async (t) => {
+  const { url, engine } = await startService(t, { MAX_BODY_BYTES: '1000000', MAX_UPLOAD_BYTES: '1024' });
+  const letGo = engine.hold();
+  const body = Buffer.concat([photo, Buffer.alloc(1_000_000 - photo.length)]);
+  const large = post(url, { body, headers: { 'content-type': 'image/jpeg' } });
+  await engine.waiting(1);
+  const small = post(url);
+  await engine.waiting(2);
+  letGo();
+  assert.deepEqual([(await large).status, (await small).status], [200, 200]);
 });
 
 test('a refused image gives its place back', async (t) => {

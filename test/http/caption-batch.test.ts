@@ -133,6 +133,7 @@ const refused: [string, RequestInit, number, string][] = [
   ['options of one image', asJson({ images: [{ image: 'a', candidates: 1 }] }), 400, 'malformed_json'],
   ['one more image than is taken', asForm([red, red, red, red]), 400, 'too_many_images'],
   ['one more in JSON', asJson({ images: Array(4).fill(inBase64(red)) }), 400, 'too_many_images'],
+  ['too many in JSON, whatever they are', asJson({ images: [{}, {}, {}, {}] }), 400, 'too_many_images'],
   ['an unknown option', asForm([red], ['colour', 'red']), 400, 'invalid_option'],
   ['an option out of range', asJson({ images: [inBase64(red)], candidates: 0 }), 400, 'invalid_option'],
   [
@@ -156,6 +157,23 @@ test('a batch without images is told how a batch sends them', async (t) => {
   const { detail } = await json(await send(await startService(t), asJson({ image: inBase64(red).image })));
   assert.match(String(detail), /in JSON as "images"/);
 });
+
+for (const [part, image] of [
+  ['image', 'name="image"; filename="a.jpg"\r\n\r\nabc'],
+  ['url', 'name="url"\r\n\r\nhttp://a.test/\r\n--line\r\n'],
+] as const) {
+  test(`a form with one ${part} too many is refused before its end has come`, async (t) => {
+    const { url, engine } = await startService(t, { MAX_BATCH_IMAGES: '1' });
+    const upload = beginUpload(`${url}/v1/captions/batch`, 'multipart/form-data; boundary=line', 10_000);
+    const first = 'name="url"\r\n\r\nhttp://a.test/';
+    upload.write(
+      `--line\r\nContent-Disposition: form-data; ${first}\r\n--line\r\nContent-Disposition: form-data; ${image}`,
+    );
+    assert.deepEqual((await responseTo(upload)).code, 'too_many_images');
+    upload.destroy();
+    await engine.idle();
+  });
+}
 
 test('no more images are taken than the queue has places', async (t) => {
   const service = await startService(t, { MAX_QUEUE_IMAGES: '2' });

@@ -34,7 +34,7 @@ test('a connection over which nothing is sent is closed', async (t) => {
 
 test('a connection on which nothing happens ends some time after a request would have', async (t) => {
   const { app } = await startService(t, { REQUEST_TIMEOUT_MS: '5000' });
-  assert.equal(app.server.timeout, 65_000);
+  assert.deepEqual([app.server.timeout, app.server.requestTimeout], [65_000, 65_000]);
 });
 
 test('what is not HTTP is refused, and the connection closed', async (t) => {

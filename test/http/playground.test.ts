@@ -48,6 +48,9 @@ test('the playground has nothing inline, and its policy allows nothing inline or
   for (const address of addresses(page)) assert.doesNotMatch(address, /^(?:[a-z]+:|\/\/)/i);
   const policy = response.headers.get('content-security-policy') ?? '';
   assert.match(policy, /^default-src 'self';/);
+  for (const directive of ['object-src', 'base-uri', 'form-action', 'frame-ancestors']) {
+    assert.ok(policy.includes(`; ${directive} 'none'`), directive);
+  }
   assert.doesNotMatch(policy, /unsafe|blob:|data:|https?:/);
 });
 
@@ -67,7 +70,18 @@ test('what a browser keeps of the playground is not sent again', async (t) => {
 
 test('/docs shows the document of /openapi.json', async (t) => {
   const { url } = await startService(t);
-  const page = await (await fetch(`${url}/docs`)).text();
+  const response = await fetch(`${url}/docs`);
+  const policy = response.headers.get('content-security-policy') ?? '';
+  for (const directive of [
+    "default-src 'self'",
+    "object-src 'none'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+  ]) {
+    assert.ok(policy.includes(directive), directive);
+  }
+  assert.doesNotMatch(policy, /unsafe|https?:/);
+  const page = await response.text();
   assert.match(page, /<title>pcm-caption: API reference<\/title>/);
   const shown = await json(await fetch(`${url}/docs/json`));
   assert.deepEqual(shown, await json(await fetch(`${url}/openapi.json`)));

@@ -62,11 +62,16 @@ test('a URL and an image are two images', async (t) => {
     image: photo.toString('base64'),
   });
   assert.deepEqual([response.status, (await json(response))['code']], [400, 'too_many_images']);
+  for (const path of ['captions?url=a&url=b', 'captions/batch?url=a&url=b&url=c']) {
+    const batch = await startService(t, { ...allowed, MAX_BATCH_IMAGES: '2' });
+    const refused = await fetch(`${batch.url}/v1/${path}`, { method: 'POST' });
+    assert.equal((await json(refused))['code'], 'too_many_images', path);
+  }
 });
 
 test('without the setting nothing is fetched, and with it nothing private', async (t) => {
   const images = await serveImages(t, (_request, response) => response.end(photo));
-  for (const environment of [{}, { ALLOW_URL_IMAGES: 'true' }]) {
+  for (const environment of [{ URL_IMAGE_NETWORKS: '127.0.0.1/32' }, { ALLOW_URL_IMAGES: 'true' }]) {
     const { url: service, engine } = await startService(t, environment);
     const response = await post(`${service}/v1/captions`, { url: `${images.url}/a.png` });
     assert.deepEqual([response.status, (await json(response))['code']], [400, 'url_not_allowed']);

@@ -1,12 +1,11 @@
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 
-/** How long the rest of a body is read after the answer was given early. */
-const lingerMs = 30_000;
-
 export interface ConnectionOptions {
   /** Bytes of a refused body that are still read, so that its client gets to read the answer. */
   readonly lingerBytes: number;
+  /** How long they are read at most. */
+  readonly lingerMs: number;
 }
 
 /**
@@ -20,7 +19,7 @@ export interface ConnectionOptions {
  * do not hold it up.
  */
 export const connectionsPlugin = fp(
-  (app: FastifyInstance, { lingerBytes }: ConnectionOptions, done: () => void) => {
+  (app: FastifyInstance, { lingerBytes, lingerMs }: ConnectionOptions, done: () => void) => {
     let closing = false;
     app.addHook('preClose', (next) => {
       closing = true;

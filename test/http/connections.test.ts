@@ -1,0 +1,20 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import Fastify from 'fastify';
+import { connectionsPlugin } from '../../src/http/plugins/connections.js';
+import { beginUpload, responseTo } from './upload.js';
+
+test('the rest of a refused body is waited for only so long', { timeout: 20_000 }, async (t) => {
+  const app = Fastify();
+  t.after(() => app.close());
+  await app.register(connectionsPlugin, { lingerBytes: 1_000_000, lingerMs: 50 });
+  app.addHook('onRequest', (_request, reply) => reply.code(503).send({ code: 'refused' }));
+  app.post('/', () => 'never');
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  const upload = beginUpload(url, 'application/json', 1000);
+  const closed = once(upload, 'close');
+  assert.equal((await responseTo(upload)).status, 503);
+  upload.write('{');
+  await closed;
+});
