@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from .bundle import read_rows
-from .onnx_pipeline import OnnxPipeline
+from .onnx_pipeline import FORBIDDEN, Arrays, OnnxPipeline
+from .text import END
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,18 @@ class Answers:
     """[P]"""
 
 
+def ranks_of(decoded: Arrays, cosines: NDArray[np.float32], rerank_weight: float) -> NDArray[np.float64]:
+    """The decoder's outputs, and the cosines of its sentences to their images → what the best sentence has most of  # [B, K]
+
+    A beam without words is no answer, nor is one that never lived or had to use a blocked word: -inf.
+    """
+    log_probs = decoded["log_probs"]
+    sentences = (decoded["tokens"][:, :, 0] != END) & (log_probs > FORBIDDEN / 2)
+    return np.where(sentences, log_probs / decoded["lengths"] + rerank_weight * cosines, -np.inf)
+
+
 class Answering:
-    """A bundle in one precision, answering as the service's pipeline does: decode, re-rank by cosine, take the best."""
+    """A bundle in one precision, answering as the service's pipeline does: decode, re-rank by cosine, take the best sentence."""
 
     def __init__(self, folder: Path, precision: str, rerank_weight: float | None = None) -> None:
         self.pipeline = OnnxPipeline(folder, precision)
@@ -74,7 +85,7 @@ class Answering:
             texts = self.embed([" ".join(beam) for beams in words for beam in beams]).reshape(*decoded["log_probs"].shape, -1)
             cosines = np.einsum("be,bke->bk", images, texts)
             means = decoded["log_probs"] / decoded["lengths"]
-            ranks = means + self.rerank_weight * cosines
+            ranks = ranks_of(decoded, cosines, self.rerank_weight)
             for row in range(len(images)):
                 best = int(ranks[row].argmax())
                 answers.append(

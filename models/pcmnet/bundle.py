@@ -172,6 +172,13 @@ def _write_tokenizer(path: Path, encoder: TextEncoder) -> None:
     tokenizer.save(str(path))
 
 
+def _write_graphs(graphs: Mapping[str, onnx.ModelProto], files: Mapping[str, str], folder: Path) -> list[str]:
+    """Names of the files. A function of its own, so that nothing holds a precision while the next one is made."""
+    for key, file in files.items():
+        onnx.save_model(graphs[key], folder / file)
+    return list(files.values())
+
+
 def write_bundle(pieces: Pieces, graphs: Mapping[str, Mapping[str, onnx.ModelProto]], folder: Path) -> dict[str, Any]:
     """Writes the whole folder and returns the manifest, which is written last: a folder with a manifest is complete.
 
@@ -189,10 +196,8 @@ def write_bundle(pieces: Pieces, graphs: Mapping[str, Mapping[str, onnx.ModelPro
     pieces.vocabulary.write(folder / "vocabulary.txt")
     _write_tokenizer(folder / "tokenizer.json", pieces.text_encoder)
     _write_rows(folder / "image-centroids.f32", pieces.centroids)
-    for precision, by_key in graphs.items():
-        for key, file in graph_files(precision).items():
-            onnx.save_model(by_key[key], folder / file)
-            names.append(file)
+    for precision in graphs:
+        names += _write_graphs(graphs[precision], graph_files(precision), folder)
     manifest["files"] = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
     partial = folder / f"{MANIFEST}.partial"
     partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

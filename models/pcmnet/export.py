@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +36,42 @@ def _joined(flat: Graphs) -> Graphs:
     return others | {"decoder": loop_over(flat["start"], flat["step"])}
 
 
+class _Stored(Mapping[str, Graphs]):
+    """Precision → manifest key → graph, made when it is asked for: large towers in all precisions take gigabytes at once."""
+
+    def __init__(self, pieces: Pieces, precisions: Sequence[str], examples: Examples | None) -> None:
+        if unknown := set(precisions) - set(PRECISIONS):
+            raise ValueError(f"unknown precisions {sorted(unknown)}: known are {', '.join(PRECISIONS)}")
+        if examples is None and "int8" in precisions:
+            raise ValueError("int8 needs examples to be calibrated on")
+        self.pieces, self.examples = pieces, examples
+        # int8 last, as the manifest lists it.
+        self.precisions = sorted(dict.fromkeys(precisions), key=lambda precision: precision == "int8")
+        self.flat = trace(pieces)
+        self.traced = _joined(self.flat)
+        self.seen = None if examples is None else observe_encoder(self.flat["encoder"], examples)
+        self.rounded = None
+        if self.seen is not None and self.seen.moments:
+            self.rounded = {"encoder": round_convolutions(self.flat["encoder"], self.seen)}
+
+    def __getitem__(self, precision: str) -> Graphs:
+        if precision in STORAGES:
+            return _stored(self.traced, precision, self.rounded)
+        if precision not in self.precisions or self.examples is None or self.seen is None:
+            raise KeyError(precision)
+        # What is left in floating point, above all the tables of words, is stored small.
+        return _stored(_joined(int8_graphs(self.flat, self.pieces, self.seen, self.examples)), "w8")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.precisions)
+
+    def __len__(self) -> int:
+        return len(self.precisions)
+
+
 def graphs_of(pieces: Pieces, precisions: Sequence[str], examples: Examples | None = None) -> dict[str, Graphs]:
     """Precision → manifest key → graph. `int8` is calibrated on the examples; `w8` rounds convolutions by them too."""
-    if unknown := set(precisions) - set(PRECISIONS):
-        raise ValueError(f"unknown precisions {sorted(unknown)}: known are {', '.join(PRECISIONS)}")
-    if examples is None and "int8" in precisions:
-        raise ValueError("int8 needs examples to be calibrated on")
-    flat = trace(pieces)
-    traced = _joined(flat)
-    seen = None if examples is None else observe_encoder(flat["encoder"], examples)
-    rounded = None if seen is None or not seen.moments else {"encoder": round_convolutions(flat["encoder"], seen)}
-    graphs = {p: _stored(traced, p, rounded) for p in precisions if p in STORAGES}
-    if examples is not None and seen is not None and "int8" in precisions:
-        # What is left in floating point, above all the tables of words, is stored small.
-        graphs["int8"] = _stored(_joined(int8_graphs(flat, pieces, seen, examples)), "w8")
-    return graphs
+    return dict(_Stored(pieces, precisions, examples))
 
 
 def _stored(graphs: Mapping[str, onnx.ModelProto], precision: str, rounded: Mapping[str, Any] | None = None) -> Graphs:
@@ -60,5 +81,5 @@ def _stored(graphs: Mapping[str, onnx.ModelProto], precision: str, rounded: Mapp
 def export_bundle(
     pieces: Pieces, folder: Path, precisions: Sequence[str] = ("w8",), examples: Examples | None = None
 ) -> dict[str, Any]:
-    """Writes the bundle with its graphs in the given precisions, and returns its manifest."""
-    return write_bundle(pieces, graphs_of(pieces, precisions, examples), folder)
+    """Writes the bundle, one precision after the other, and returns its manifest."""
+    return write_bundle(pieces, _Stored(pieces, precisions, examples), folder)

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from random_clip import SMALL, random_openai_state, write_merges
-from torch import Tensor, nn
+from released_shapes import as_archive
+from torch import Tensor
 
 from pcmnet.clip import DEVIATION, MEAN, VIT_B_32, VIT_L_14, Clip, ClipSizes, clip_tokenizer, new_clip, read_clip, sizes_of
 from pcmnet.data import decode_photo, fit_and_crop
@@ -112,23 +113,9 @@ def test_patches_of_14_pixels_are_averaged_before_the_final_norm(tmp_path: Path)
     torch.testing.assert_close(local, _project(state, expected), atol=1e-4, rtol=1e-4)
 
 
-def _as_modules(state: dict[str, Tensor]) -> nn.Module:
-    """A tree of modules with these names, as a TorchScript archive holds them."""
-    root = nn.Module()
-    for name, value in state.items():
-        *path, last = name.split(".")
-        module = root
-        for part in path:
-            if part not in dict(module.named_children()):
-                module.add_module(part, nn.Module())
-            module = module.get_submodule(part)
-        module.register_buffer(last, value)
-    return root
-
-
 def test_a_torchscript_archive_is_read_as_a_state_dict_is(tmp_path: Path) -> None:
     state = random_openai_state(SMALL, torch.float16)
-    torch.jit.script(_as_modules(state)).save(str(tmp_path / "archive.pt"))
+    as_archive(state).save(str(tmp_path / "archive.pt"))
     plain = _read(state, SMALL, tmp_path)
     archived = read_clip(tmp_path / "archive.pt", tmp_path / "merges.txt")
     assert sorted(archived.unused) == sorted(plain.unused) == sorted(NO_WEIGHTS)

@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from served import compile_service, service
 from tiny_run import TEST, TRAIN, write_tiny_run
 
 from pcmnet.cli import main
 
-ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def service(bundle: Path, precision: str) -> Iterator[str]:
-    """The URL of the service with this bundle, as users start it."""
-    settings = {"PORT": "0", "MODEL_PATH": str(bundle), "PRECISION": precision, "CACHE_SIZE": "0"}
-    command = ["node", "dist/src/main.js"]
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            log = []
-            for line in process.stdout:
-                log.append(line)
-                if found := re.search(r"Server listening at (http:[^\"]+)", line):
-                    break
-            else:
-                raise AssertionError("".join(log))
-            yield found[1]
-        finally:
-            process.terminate()
-
 
 def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    subprocess.run(["node", "scripts/bootstrap.mjs", "src"], cwd=ROOT, check=True)
+    compile_service()
     config, data, run = write_tiny_run(tmp_path), tmp_path / "data", tmp_path / "run"
 
     def pcmnet(name: str, *options: str) -> str:
@@ -66,7 +40,7 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
     assert "w8: " in capsys.readouterr().out
 
     for precision in ("fp32", "w8"):
-        with service(bundle, precision) as url:
+        with service(bundle, precision) as (url, _):
             out = tmp_path / f"{precision}.jsonl"
             options = ["--url", url, "--bundle", str(bundle), "--precision", precision, "--captions", str(out)]
             served = json.loads(pcmnet("evaluate", *options))

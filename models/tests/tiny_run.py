@@ -73,12 +73,17 @@ def _photographed(count: int) -> list[tuple[Image.Image, str]]:
     return [(Image.open(DATA / "images" / row["image"]).convert("RGB"), row["captions"][0]) for row in rows]
 
 
+def sample_photos(count: int) -> list[tuple[Image.Image, str]]:
+    """Captioned photos: real ones where they are."""
+    return (_photographed if DATA.exists() else _drawn)(count)
+
+
 def write_tiny_run(folder: Path) -> Path:
     """Photos, captions and CLIP; returns the configuration's file."""
     images = folder / "data" / "images"
     images.mkdir(parents=True)
     rows = []
-    for n, (image, caption) in enumerate((_photographed if DATA.exists() else _drawn)(TRAIN + TEST)):
+    for n, (image, caption) in enumerate(sample_photos(TRAIN + TEST)):
         image.save(images / f"{n:03}.png")
         rows.append({"image": f"{n:03}.png", "captions": [caption], "split": "train" if n < TRAIN else "test"})
     (folder / "data" / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
