@@ -70,7 +70,7 @@ test('what has come of a body that gives way is let go, and the rest of it not k
   const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
   const gaveWay = responseTo(upload);
   upload.write(photo.subarray(0, 100));
-  const [body] = await arrived;
+  const body: unknown = (await arrived)[0];
   assert.ok(body instanceof IncomingMessage);
   await engine.reserved(1);
   assert.equal((await post(url)).status, 200);
