@@ -73,12 +73,16 @@ async function post(
   body: Buffer,
 ): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    request(url, { method: 'POST', ...options }, (response) => {
+    const sent = request(url, { method: 'POST', ...options }, (response) => {
       json(response).then((answer) => {
         resolve({ status: response.statusCode ?? 0, answer });
       }, reject);
-    })
-      .on('error', reject)
-      .end(body);
+    });
+    sent.on('error', (error: NodeJS.ErrnoException) => {
+      // The service may close a connection that waits in the very moment in which it is used again.
+      if (sent.reusedSocket && error.code === 'ECONNRESET') resolve(post(url, options, body));
+      else reject(error);
+    });
+    sent.end(body);
   });
 }
