@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +71,3 @@ class Limits:
     darkness: Sequence[Darkness]
     darkened_photos: int
     sameness: Sameness
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
