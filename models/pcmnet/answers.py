@@ -34,20 +34,23 @@ class Answers:
     """[P]"""
 
 
-def ranks_of(decoded: Arrays, cosines: NDArray[np.float32], rerank_weight: float) -> NDArray[np.float64]:
-    """The decoder's outputs, and the cosines of its sentences to their images → what the best sentence has most of  # [B, K]
+def ranks_of(
+    decoded: Arrays, cosines: NDArray[np.float32], length_penalty: float, rerank_weight: float
+) -> NDArray[np.float64]:
+    """The decoder's outputs, and the cosines of its sentences to their images → what the best sentence has most of: the score
+    of the search, and the weighted cosine  # [B, K]
 
     A beam without words is no answer, nor is one that never lived or had to use a blocked word: -inf.
     """
     log_probs = decoded["log_probs"]
     sentences = (decoded["tokens"][:, :, 0] != END) & (log_probs > FORBIDDEN / 2)
-    return np.where(sentences, log_probs / decoded["lengths"] + rerank_weight * cosines, -np.inf)
+    return np.where(sentences, log_probs / decoded["lengths"] ** length_penalty + rerank_weight * cosines, -np.inf)
 
 
 class Answering:
     """A bundle in one precision, answering as the service's pipeline does: decode, re-rank by cosine, take the best sentence."""
 
-    def __init__(self, folder: Path, precision: str, rerank_weight: float | None = None) -> None:
+    def __init__(self, folder: Path, precision: str) -> None:
         self.pipeline = OnnxPipeline(folder, precision)
         manifest = self.pipeline.manifest
         self.tokenizer = Tokenizer.from_file(str(folder / manifest["tokenizer"]["file"]))
@@ -55,7 +58,7 @@ class Answering:
         self.centroids = read_rows(
             folder / manifest["calibration"]["imageCentroids"]["file"], manifest["dimensions"]["embedding"]
         )
-        self.rerank_weight = manifest["decoding"]["rerankWeight"] if rerank_weight is None else rerank_weight
+        self.decoding = manifest["decoding"]
 
     def embed(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
         """Unit vectors  # [T, E]"""
@@ -85,7 +88,7 @@ class Answering:
             texts = self.embed([" ".join(beam) for beams in words for beam in beams]).reshape(*decoded["log_probs"].shape, -1)
             cosines = np.einsum("be,bke->bk", images, texts)
             means = decoded["log_probs"] / decoded["lengths"]
-            ranks = ranks_of(decoded, cosines, self.rerank_weight)
+            ranks = ranks_of(decoded, cosines, self.decoding["lengthPenalty"], self.decoding["rerankWeight"])
             for row in range(len(images)):
                 best = int(ranks[row].argmax())
                 answers.append(

@@ -26,16 +26,28 @@ GRAPHS = {"encoder": "encoder", "mixup": "mixup", "decoder": "decoder", "textEnc
 
 
 @dataclass(frozen=True)
+class NamedConcepts:
+    """What makes the decoder write a concept that a client named, beyond the fusion of its patches."""
+
+    min_cosine: float
+    """Of image and concept, from which on the image seems to show it."""
+    bias: float
+    """Added to the logit of its word then."""
+
+
+@dataclass(frozen=True)
 class Decoding:
     """How the service decodes unless a request says otherwise."""
 
     beam_size: int = 3
     max_length: int = 20
     length_penalty: float = 0.0
+    """A beam's score is log_prob / length ** length_penalty."""
     no_repeat_ngram: int = 0
     rerank_weight: float = 0.0
-    """Candidates are ranked by meanLogProb + rerank_weight · cosine."""
+    """Candidates are ranked by their score + rerank_weight · cosine; with 0, as by the search."""
     blocked_words: tuple[str, ...] = (UNKNOWN,)
+    named_concepts: NamedConcepts | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,14 @@ def manifest_of(pieces: Pieces, precisions: Sequence[str]) -> dict[str, Any]:
     calibration: dict[str, Any] = {"confidence": pieces.confidence.to_json()}
     if pieces.match_probability is not None:
         calibration["matchProbability"] = pieces.match_probability.to_json()
+    concepts: dict[str, Any] = {
+        "words": "concepts.json",
+        "embeddings": "concepts.f32",
+        "prompts": list(pieces.prompts),
+        "k": c.k,
+    }
+    if d.named_concepts is not None:
+        concepts["named"] = {"minCosine": d.named_concepts.min_cosine, "bias": d.named_concepts.bias}
     calibration["imageCentroids"] = {"file": "image-centroids.f32", "rows": len(pieces.centroids)}
     return {
         "formatVersion": FORMAT_VERSION,
@@ -151,7 +171,7 @@ def manifest_of(pieces: Pieces, precisions: Sequence[str]) -> dict[str, Any]:
             "rerankWeight": d.rerank_weight,
             "blockedWords": list(d.blocked_words),
         },
-        "concepts": {"words": "concepts.json", "embeddings": "concepts.f32", "prompts": list(pieces.prompts), "k": c.k},
+        "concepts": concepts,
         "vocabulary": "vocabulary.txt",
         "tokenizer": {"file": "tokenizer.json", "maxTokens": pieces.text_encoder.max_tokens},
         "calibration": calibration,

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import Answering
-from .bundle import Decoding
+from .answers import Answering, ranks_of
+from .bundle import Decoding, NamedConcepts
 from .metrics import quick_cider
 from .onnx_pipeline import Arrays
 
 LENGTH_PENALTIES = (0.0, 0.5, 1.0)
 NO_REPEAT = (2, 3)
+NAMED_CONCEPTS = NamedConcepts(min_cosine=0.25, bias=2.0)
+"""On validation photos a third of the nouns that two people or more wrote of a photo reach this cosine, and one in a hundred of
+the others. The network knows which concepts there are, but seldom writes one that it would not have written anyway; with more
+than this bias sentences are bent around the word."""
 RERANK_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
 
@@ -48,11 +52,15 @@ def _try(
         texts = [[" ".join(pipeline.vocabulary.decode(beam)) for beam in image] for image in decoded["tokens"].tolist()]
         embedded = answering.embed([text for image in texts for text in image]).reshape(*decoded["log_probs"].shape, -1)
         cosine = np.einsum("be,bke->bk", part["image_embedding"], embedded)
-        mean = decoded["log_probs"] / decoded["lengths"]
         for weight, captions in chosen.items():
-            captions += [texts[i][j] for i, j in enumerate((mean + weight * cosine).argmax(1))]
+            captions += [texts[i][j] for i, j in enumerate(ranks_of(decoded, cosine, penalty, weight).argmax(1))]
     return [Trial(penalty, ngram, weight, quick_cider(captions, references)) for weight, captions in chosen.items()]
 
 
 def decoding_of(trial: Trial) -> Decoding:
-    return Decoding(length_penalty=trial.length_penalty, no_repeat_ngram=trial.no_repeat_ngram, rerank_weight=trial.rerank_weight)
+    return Decoding(
+        length_penalty=trial.length_penalty,
+        no_repeat_ngram=trial.no_repeat_ngram,
+        rerank_weight=trial.rerank_weight,
+        named_concepts=NAMED_CONCEPTS,
+    )

@@ -54,11 +54,11 @@ const BundleManifestSchema = Type.Object(
         beamSize: Type.Integer({ minimum: 1, maximum: 10 }),
         /** Words of a caption, at most. */
         maxLength: Type.Integer({ minimum: 4, maximum: 100 }),
-        /** Exponent on the length that ranks beams; 0 is the plain sum of logarithms. */
+        /** A beam's score is logProb / length ** lengthPenalty: 0 is the sum of logarithms, 1 their mean. */
         lengthPenalty: Type.Number(),
         /** Size of word groups that may not repeat; 0 is off. */
         noRepeatNgram: Type.Integer({ minimum: 0, maximum: 10 }),
-        /** A candidate's rank is meanLogProb + rerankWeight · cosine. */
+        /** A candidate's rank is its score + rerankWeight · cosine. */
         rerankWeight: Type.Number({ minimum: 0 }),
         /** Lines of the vocabulary that are never written. */
         blockedWords: Type.Array(Type.String()),
@@ -75,6 +75,18 @@ const BundleManifestSchema = Type.Object(
         prompts: Type.Array(Type.String({ pattern: '\\{\\}' }), { minItems: 1, maxItems: 8 }),
         /** Concepts detected in each image. */
         k: Type.Integer({ minimum: 1, maximum: 100 }),
+        /** What makes the decoder write a concept that a client named; without it nothing does but the fusion. */
+        named: Type.Optional(
+          Type.Object(
+            {
+              /** Cosine of image and concept from which on the image seems to show it. */
+              minCosine: Type.Number({ minimum: -1, maximum: 1 }),
+              /** Added to the logit of its word then. */
+              bias: Type.Number({ minimum: 0, maximum: 100 }),
+            },
+            strict,
+          ),
+        ),
       },
       strict,
     ),

@@ -32,6 +32,7 @@ export function createCaptioning(
   const { features, mean } = manifest.calibration.confidence;
   const usualConceptScore = mean[features.indexOf('conceptScore')] ?? 0;
   const rule = {
+    lengthPenalty: manifest.decoding.lengthPenalty,
     rerankWeight: manifest.decoding.rerankWeight,
     calibration: manifest.calibration.confidence,
   };

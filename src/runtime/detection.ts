@@ -18,12 +18,6 @@ export interface DetectedBatch {
   readonly fitting: readonly (readonly string[])[];
 }
 
-/**
- * Cosine of an image and a concept from which on the concept fits. On validation photos a third of the nouns that two people or
- * more wrote of a photo reach it, and one in a hundred of the others.
- */
-const leastFitting = 0.25;
-
 export type DetectConcepts = (
   images: EncodedImages,
   options: readonly CaptionOptions[],
@@ -35,7 +29,7 @@ export function createConceptDetection(
   manifest: BundleManifest,
   source: ConceptSource,
 ): DetectConcepts {
-  const { k } = manifest.concepts;
+  const { k, named } = manifest.concepts;
   const { memory: width, memoryLength } = manifest.dimensions;
   const patches = manifest.grid.rows * manifest.grid.columns;
 
@@ -86,8 +80,9 @@ export function createConceptDetection(
       for (const [row, image] of rows.entries()) {
         const local = options[image]?.explain ? patchesOf(images.local, image, patches) : undefined;
         concepts[image] = readConcepts(outputs, row, vocabulary, local);
-        const named = source.clientRows(options[image] ?? first);
-        fitting[image] = wordsThatFit(rowOf(images.embeddings, image), named, vocabulary);
+        if (named === undefined) continue;
+        const client = source.clientRows(options[image] ?? first);
+        fitting[image] = wordsThatFit(rowOf(images.embeddings, image), client, vocabulary, named.minCosine);
       }
       if (groups.length === 1) {
         memory = output(outputs, 'memory');
@@ -106,9 +101,10 @@ function wordsThatFit(
   image: Float32Array,
   rows: readonly number[],
   { words, embeddings }: ConceptVocabulary,
+  minCosine: number,
 ): string[] {
   return rows
-    .filter((row) => dot(image, rowOf(embeddings, row)) >= leastFitting)
+    .filter((row) => dot(image, rowOf(embeddings, row)) >= minCosine)
     .flatMap((row) => words[row] ?? []);
 }
 

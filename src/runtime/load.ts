@@ -46,7 +46,8 @@ export async function loadPipeline(order: LoadOrder): Promise<LoadedPipeline> {
   });
   const centroids = calibration.imageCentroids;
   const imageCentroids = await readRows(folder, manifest, centroids.file, { count: centroids.rows, width });
-  const words = createWords(await readVocabulary(folder, manifest), manifest.decoding.blockedWords);
+  const vocabulary = await readVocabulary(folder, manifest);
+  const words = createWords(vocabulary, manifest.decoding.blockedWords, concepts.named?.bias);
   const tokenizerJson = (await readBundleFile(folder, manifest, tokenizer.file)).toString('utf8');
   const tokenize = createTextTokenizer(tokenizer.file, tokenizerJson, tokenizer.maxTokens);
 

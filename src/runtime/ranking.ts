@@ -12,7 +12,8 @@ export interface ImageEvidence {
 }
 
 export interface RankingRule {
-  /** A beam's rank is meanLogProb + rerankWeight · cosine. */
+  /** A beam's rank is the score of the search, logProb / length ** lengthPenalty, + rerankWeight · cosine. */
+  readonly lengthPenalty: number;
   readonly rerankWeight: number;
   readonly calibration: LogisticCalibration;
 }
@@ -25,13 +26,14 @@ export interface RankingRule {
 export function rankCandidates(
   beams: readonly (Beam & { readonly cosine: number })[],
   evidence: ImageEvidence,
-  { rerankWeight, calibration }: RankingRule,
+  { lengthPenalty, rerankWeight, calibration }: RankingRule,
   count: number,
 ): Candidate[] {
   const ranked = beams
     .map((beam) => {
-      const meanLogProb = beam.logProb / beam.length;
-      return { ...beam, meanLogProb, rank: meanLogProb + rerankWeight * beam.cosine };
+      const { logProb, length, cosine } = beam;
+      const rank = logProb / length ** lengthPenalty + rerankWeight * cosine;
+      return { ...beam, meanLogProb: logProb / length, rank };
     })
     .sort((a, b) => b.rank - a.rank);
   const best = ranked[0]?.rank ?? 0;

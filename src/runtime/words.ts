@@ -5,12 +5,6 @@ import type { CaptionOptions } from './messages.js';
 /** Added to a logit, it makes a word impossible; finite, as the graph's sums must stay finite. */
 export const forbidden = -1e4;
 
-/**
- * Added to the logit of a word that the client looks for, where the image seems to show it: the network knows which concepts there
- * are, but seldom writes one that it would not have written anyway. More than this, and sentences are bent around the word.
- */
-const fittingBoost = 2;
-
 /** The decoder's words. */
 export interface Words {
   /**
@@ -31,8 +25,13 @@ export interface Words {
 /**
  * @param vocabulary words by id; id 0, the end of a sentence, is the empty string
  * @param blockedWords lines of the vocabulary that are never written
+ * @param fittingBias added to the logit of a word that the client looks for, where the image seems to show it
  */
-export function createWords(vocabulary: readonly string[], blockedWords: readonly string[]): Words {
+export function createWords(
+  vocabulary: readonly string[],
+  blockedWords: readonly string[],
+  fittingBias = 0,
+): Words {
   const idsByForm = indexForms(vocabulary);
   const idByWord = new Map(vocabulary.map((word, id) => [word, id] as const));
   const blocked = new Float32Array(vocabulary.length);
@@ -60,7 +59,7 @@ export function createWords(vocabulary: readonly string[], blockedWords: readonl
         const noun = concept.toLowerCase().split(/\s+/).at(-1) ?? '';
         for (const form of [noun, pluralize.plural(noun)]) {
           const id = idByWord.get(form);
-          if (id !== undefined && id > 0 && bias[id] === 0) bias[id] = fittingBoost;
+          if (id !== undefined && id > 0 && bias[id] === 0) bias[id] = fittingBias;
         }
       }
       if (genderNeutral) {

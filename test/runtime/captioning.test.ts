@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { CaptionOutcome, ItemAnswer } from '../../src/runtime/messages.js';
 import { exampleManifest } from './example-bundle.js';
-import { notANumber, toyItem, toyPipeline, unencodable } from './toy-graphs.js';
+import { notANumber, type Toy, toyItem, toyPipeline, unencodable } from './toy-graphs.js';
 
 function outcome(answer: ItemAnswer<CaptionOutcome> | undefined): CaptionOutcome {
   assert.ok(answer?.ok === true, JSON.stringify(answer));
@@ -66,6 +66,25 @@ describe('captioning', () => {
     ]);
     const found = answers.map((answer) => outcome(answer).candidates[0]?.confidence.toFixed(6));
     assert.deepEqual(found, ['0.731059', '0.731059', '0.500000']);
+  });
+
+  it('makes the words a client named likelier where the image shows them, if the bundle says how much', async () => {
+    const named = { minCosine: 0.5, bias: 2 };
+    const naming = toyPipeline({ ...exampleManifest, concepts: { ...exampleManifest.concepts, named } });
+    // "dogs" points to odd images.
+    const items = [3, 2].map((value) => toyItem(value, { concepts: ['dogs'] }));
+    const logProbs = async ({ captionBatch }: Toy): Promise<Record<string, number>[]> => {
+      const answers = await captionBatch(items);
+      return answers.map((answer) =>
+        Object.fromEntries(outcome(answer).candidates.map(({ text, logProb }) => [text, logProb])),
+      );
+    };
+    const [odd, even] = [
+      { 'A dogs': -3, 'A dog': -4 },
+      { 'A dog': -3, 'A dogs': -4 },
+    ];
+    assert.deepEqual(await logProbs(naming), [{ ...odd, 'A dogs': -1 }, even]);
+    assert.deepEqual(await logProbs(toyPipeline()), [odd, even]);
   });
 
   it('runs detection once for each vocabulary and keeps the images in order', async () => {

@@ -12,22 +12,28 @@ const margin = {
 };
 const likely = { words: ['a', 'dog'], logProb: -3, length: 3, cosine: 0.1 };
 const fitting = { words: ['a', 'brown', 'dog'], logProb: -6, length: 4, cosine: 0.9 };
+const mean = { lengthPenalty: 1 };
 const evidence = { familiarity: 0.5, conceptScore: 0.2 };
 
 describe('candidates', () => {
-  it('are ordered by mean log-probability when the bundle gives the image no weight', () => {
-    const ranked = rankCandidates([fitting, likely], evidence, { rerankWeight: 0, calibration }, 2);
-    assert.deepEqual(
-      ranked.map(({ text, meanLogProb }) => [text, meanLogProb]),
-      [
-        ['A dog', -1],
-        ['A brown dog', -1.5],
-      ],
-    );
+  it('are ordered as the search orders them when the bundle gives the image no weight', () => {
+    const long = { words: ['a', 'big', 'brown', 'dog'], logProb: -4, length: 8, cosine: 0.1 };
+    const first = (lengthPenalty: number) => {
+      const [best] = rankCandidates(
+        [long, likely],
+        evidence,
+        { lengthPenalty, rerankWeight: 0, calibration },
+        2,
+      );
+      return [best?.text, best?.meanLogProb];
+    };
+    assert.deepEqual(first(0), ['A dog', -1]);
+    assert.deepEqual(first(0.5), ['A big brown dog', -0.5]);
+    assert.deepEqual(first(1), ['A big brown dog', -0.5]);
   });
 
   it('are re-ranked by how well they fit the image', () => {
-    const ranked = rankCandidates([likely, fitting], evidence, { rerankWeight: 1, calibration }, 2);
+    const ranked = rankCandidates([likely, fitting], evidence, { ...mean, rerankWeight: 1, calibration }, 2);
     assert.deepEqual(
       ranked.map(({ text }) => text),
       ['A brown dog', 'A dog'],
@@ -35,12 +41,17 @@ describe('candidates', () => {
   });
 
   it('are as many as were asked for, with the margin to the best of all', () => {
-    const [best] = rankCandidates([likely, fitting], evidence, { rerankWeight: 0, calibration: margin }, 1);
+    const [best] = rankCandidates(
+      [likely, fitting],
+      evidence,
+      { ...mean, rerankWeight: 0, calibration: margin },
+      1,
+    );
     assert.equal(best?.confidence, 0.5);
     const [, second] = rankCandidates(
       [likely, fitting],
       evidence,
-      { rerankWeight: 0, calibration: margin },
+      { ...mean, rerankWeight: 0, calibration: margin },
       2,
     );
     assert.ok(Math.abs((second?.confidence ?? 0) - 1 / (1 + Math.exp(0.5))) < 1e-12);

@@ -9,7 +9,7 @@ import type { CaptionItem, CaptionOptions, ScoreItem } from '../../src/runtime/m
 import { floats, type Graph, integers, output } from '../../src/runtime/tensors.js';
 import { createScoring, type ScoreBatch } from '../../src/runtime/scoring.js';
 import { createTextEmbedding } from '../../src/runtime/text-embedding.js';
-import { createWords, forbidden } from '../../src/runtime/words.js';
+import { createWords } from '../../src/runtime/words.js';
 import { exampleManifest } from './example-bundle.js';
 
 /** An image of this value makes the toy encoder throw. */
@@ -28,7 +28,7 @@ export interface Toy {
 
 /**
  * The pipeline over graphs written here. An image is one value; even images are dogs, odd ones are not. The decoder's
- * beams are "a dog", "a dogs" …, the first of them rotated by the image's value and without forbidden words.
+ * beams are "a dog", "a dogs" …, the first of them rotated by the image's value; the bias of their second word counts.
  */
 export function toyPipeline(manifest = exampleManifest): Toy {
   const mixupRuns: number[] = [];
@@ -92,8 +92,7 @@ export function toyPipeline(manifest = exampleManifest): Toy {
       for (let beam = 0; beam < beams; beam++) {
         const word = 2 + ((value + beam) % 2);
         tokens.push(1n, BigInt(word), 0n);
-        const isForbidden = bias[image * 5 + word] === forbidden;
-        logProbs.push(-3 - beam + (isForbidden ? forbidden : 0));
+        logProbs.push(-3 - beam + (bias[image * 5 + word] ?? NaN));
         lengths.push(3n);
       }
     }
@@ -131,10 +130,11 @@ export function toyPipeline(manifest = exampleManifest): Toy {
     cacheSize: 10,
     embedTexts,
   });
+  const words = createWords(vocabulary, ['UNK'], manifest.concepts.named?.bias);
   const stages = {
-    encodeImages: createImageEncoding(encoder, exampleManifest),
-    detectConcepts: createConceptDetection(mixup, exampleManifest, concepts),
-    writeCaptions: createCaptionWriting(decoder, exampleManifest, createWords(vocabulary, ['UNK'])),
+    encodeImages: createImageEncoding(encoder, manifest),
+    detectConcepts: createConceptDetection(mixup, manifest, concepts),
+    writeCaptions: createCaptionWriting(decoder, manifest, words),
     embedTexts,
   };
   const centroids = { data: Float32Array.of(1, 0), count: 1, width: 2 };

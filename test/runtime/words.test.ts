@@ -20,7 +20,7 @@ const vocabulary = [
     'UNK',
   ],
 ];
-const words = createWords(vocabulary, ['UNK']);
+const words = createWords(vocabulary, ['UNK'], 2);
 const plain = { avoidWords: [], genderNeutral: false };
 
 function forbiddenWords(bias: Float32Array): string[] {
@@ -77,7 +77,7 @@ describe('words', () => {
   it('that a client looks for and the image shows become more likely, with their plurals only', () => {
     const favoured = (fitting: string[], options = {}): string[] => {
       const bias = words.bias({ ...plain, ...options }, fitting);
-      return vocabulary.filter((_, id) => (bias[id] ?? 0) > 0);
+      return vocabulary.filter((_, id) => bias[id] === 2);
     };
     assert.deepEqual(favoured(['dog']), ['dog', 'dogs']);
     assert.deepEqual(favoured(['Prairie Dog', 'unicorn', '']), ['dog', 'dogs']);
