@@ -80,7 +80,7 @@ def export(folder: Path, sizes: ClipSizes, precisions: tuple[str, ...] = ("fp16"
         }
         for precision in precisions
     }
-    write_bundle(pieces, graphs, folder)
+    write_bundle(pieces, graphs.items(), folder)
 
 
 if __name__ == "__main__":

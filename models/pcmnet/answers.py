@@ -34,9 +34,7 @@ class Answers:
     """[P]"""
 
 
-def ranks_of(
-    decoded: Arrays, cosines: NDArray[np.float32], length_penalty: float, rerank_weight: float
-) -> NDArray[np.float64]:
+def ranks_of(decoded: Arrays, cosines: NDArray[np.float32], length_penalty: float, rerank_weight: float) -> NDArray[np.float64]:
     """The decoder's outputs, and the cosines of its sentences to their images → what the best sentence has most of: the score
     of the search, and the weighted cosine  # [B, K]
 

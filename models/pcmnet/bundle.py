@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,36 +193,37 @@ def _write_tokenizer(path: Path, encoder: TextEncoder) -> None:
     tokenizer.save(str(path))
 
 
-def _write_graphs(graphs: Mapping[str, onnx.ModelProto], files: Mapping[str, str], folder: Path) -> list[str]:
-    """Names of the files. A function of its own, so that nothing holds a precision while the next one is made."""
-    for key, file in files.items():
-        onnx.save_model(graphs[key], folder / file)
-    return list(files.values())
+def write_bundle(pieces: Pieces, graphs: Iterable[tuple[str, Mapping[str, onnx.ModelProto]]], folder: Path) -> dict[str, Any]:
+    """Writes the whole folder and returns the manifest.
 
-
-def write_bundle(pieces: Pieces, graphs: Mapping[str, Mapping[str, onnx.ModelProto]], folder: Path) -> dict[str, Any]:
-    """Writes the whole folder and returns the manifest, which is written last: a folder with a manifest is complete.
-
-    `graphs`: precision → manifest key (see `GRAPHS`) → graph. Graphs of an earlier bundle in the folder are removed; other
-    files that it does not name, such as the model card, stay.
+    `graphs`: each precision, and its graphs by manifest key (see `GRAPHS`). Graphs of an earlier bundle in the folder stay until
+    the new one is complete; other files that it does not name, such as the model card, stay for good. The manifest comes last:
+    a folder with a manifest is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = manifest_of(pieces, list(graphs))
-    (folder / MANIFEST).unlink(missing_ok=True)
-    for stale in folder.glob("*.onnx"):
-        stale.unlink()
-    names = ["concepts.json", "concepts.f32", "vocabulary.txt", "tokenizer.json", "image-centroids.f32"]
-    (folder / "concepts.json").write_text(json.dumps(list(pieces.concepts), indent=1) + "\n", encoding="utf-8")
-    _write_rows(folder / "concepts.f32", pieces.concept_embeddings)
-    pieces.vocabulary.write(folder / "vocabulary.txt")
-    _write_tokenizer(folder / "tokenizer.json", pieces.text_encoder)
-    _write_rows(folder / "image-centroids.f32", pieces.centroids)
-    for precision in graphs:
-        names += _write_graphs(graphs[precision], graph_files(precision), folder)
-    manifest["files"] = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
-    partial = folder / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    partial.rename(folder / MANIFEST)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as name:
+        partial = Path(name)
+        (partial / "concepts.json").write_text(json.dumps(list(pieces.concepts), indent=1) + "\n", encoding="utf-8")
+        _write_rows(partial / "concepts.f32", pieces.concept_embeddings)
+        pieces.vocabulary.write(partial / "vocabulary.txt")
+        _write_tokenizer(partial / "tokenizer.json", pieces.text_encoder)
+        _write_rows(partial / "image-centroids.f32", pieces.centroids)
+        precisions = []
+        for precision, by_key in graphs:
+            for key, file in graph_files(precision).items():
+                onnx.save_model(by_key[key], partial / file)
+            precisions.append(precision)
+            del by_key  # else it would be held while the next precision is made
+        manifest = manifest_of(pieces, precisions)
+        written = sorted(partial.iterdir())
+        manifest["files"] = {file.name: {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in written}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for stale in folder.glob("*.onnx"):
+            stale.unlink()
+        for file in (*written, partial / MANIFEST):
+            file.replace(folder / file.name)
     return manifest
 
 

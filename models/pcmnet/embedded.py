@@ -40,7 +40,7 @@ from .concepts import named_share
 from .data import Photo, decode_photo
 from .decoding_choice import decoding_of, try_decodings
 from .encoders import EmbeddedImageEncoder, EmbeddedTextEncoder
-from .export import graphs_of
+from .export import stored_graphs
 from .export_compare import Comparison, compare_graphs
 from .int8 import Examples
 from .limits import Limits, in_the_dark, sameness
@@ -228,13 +228,13 @@ def export_embedded(work: Workspace, out: Path, shipped: Sequence[str] = SHIPPED
     served = shipped[0]
     pieces = assemble(work)
     dev, val = work.split("dev"), work.split("val")
-    graphs = graphs_of(pieces, ("fp32", *shipped), _examples(work))
+    graphs = dict(stored_graphs(pieces, ("fp32", *shipped), _examples(work)))
     with tempfile.TemporaryDirectory() as name:
         trial = Path(name)
-        write_bundle(pieces, graphs, trial)
+        write_bundle(pieces, graphs.items(), trial)
         trials = try_decodings(Answering(trial, served), _pixels(work, dev), [photo.captions for photo in dev])
         pieces = replace(pieces, decoding=decoding_of(trials[0]))
-        write_bundle(pieces, graphs, trial)
+        write_bundle(pieces, graphs.items(), trial)
         comparison = compare(work, pieces, trial)
         references = [photo.captions for photo in val]
         pixels = _pixels(work, val)
@@ -259,7 +259,7 @@ def export_embedded(work: Workspace, out: Path, shipped: Sequence[str] = SHIPPED
             "nonPhotoConfidence": calibration.nonphoto_confidence,
         }
     final = replace(pieces, confidence=calibration.confidence, match_probability=calibration.match_probability, quality=quality)
-    manifest = write_bundle(final, {precision: graphs[precision] for precision in shipped}, out)
+    manifest = write_bundle(final, ((precision, graphs[precision]) for precision in shipped), out)
     write_model_card(out, work.config, manifest, calibration, trials, comparison, limits)
     print(json.dumps(quality, indent=2))
 

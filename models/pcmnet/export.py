@@ -36,42 +36,26 @@ def _joined(flat: Graphs) -> Graphs:
     return others | {"decoder": loop_over(flat["start"], flat["step"])}
 
 
-class _Stored(Mapping[str, Graphs]):
-    """Precision → manifest key → graph, made when it is asked for: large towers in all precisions take gigabytes at once."""
+def stored_graphs(pieces: Pieces, precisions: Sequence[str], examples: Examples | None = None) -> Iterator[tuple[str, Graphs]]:
+    """Each precision, and its graphs by manifest key: one after the other, as large towers in all of them take gigabytes at once.
 
-    def __init__(self, pieces: Pieces, precisions: Sequence[str], examples: Examples | None) -> None:
-        if unknown := set(precisions) - set(PRECISIONS):
-            raise ValueError(f"unknown precisions {sorted(unknown)}: known are {', '.join(PRECISIONS)}")
-        if examples is None and "int8" in precisions:
-            raise ValueError("int8 needs examples to be calibrated on")
-        self.pieces, self.examples = pieces, examples
-        # int8 last, as the manifest lists it.
-        self.precisions = sorted(dict.fromkeys(precisions), key=lambda precision: precision == "int8")
-        self.flat = trace(pieces)
-        self.traced = _joined(self.flat)
-        self.seen = None if examples is None else observe_encoder(self.flat["encoder"], examples)
-        self.rounded = None
-        if self.seen is not None and self.seen.moments:
-            self.rounded = {"encoder": round_convolutions(self.flat["encoder"], self.seen)}
-
-    def __getitem__(self, precision: str) -> Graphs:
-        if precision in STORAGES:
-            return _stored(self.traced, precision, self.rounded)
-        if precision not in self.precisions or self.examples is None or self.seen is None:
-            raise KeyError(precision)
-        # What is left in floating point, above all the tables of words, is stored small.
-        return _stored(_joined(int8_graphs(self.flat, self.pieces, self.seen, self.examples)), "w8")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.precisions)
-
-    def __len__(self) -> int:
-        return len(self.precisions)
-
-
-def graphs_of(pieces: Pieces, precisions: Sequence[str], examples: Examples | None = None) -> dict[str, Graphs]:
-    """Precision → manifest key → graph. `int8` is calibrated on the examples; `w8` rounds convolutions by them too."""
-    return dict(_Stored(pieces, precisions, examples))
+    `int8` is calibrated on the examples; `w8` rounds convolutions by them too.
+    """
+    if unknown := set(precisions) - set(PRECISIONS):
+        raise ValueError(f"unknown precisions {sorted(unknown)}: known are {', '.join(PRECISIONS)}")
+    if examples is None and "int8" in precisions:
+        raise ValueError("int8 needs examples to be calibrated on")
+    flat = trace(pieces)
+    traced = _joined(flat)
+    seen = None if examples is None else observe_encoder(flat["encoder"], examples)
+    rounded = {"encoder": round_convolutions(flat["encoder"], seen)} if seen is not None and seen.moments else None
+    # int8 last, as the manifest lists it.
+    for precision in sorted(dict.fromkeys(precisions), key=lambda precision: precision == "int8"):
+        if examples is not None and seen is not None and precision == "int8":
+            # What is left in floating point, above all the tables of words, is stored small.
+            yield precision, _stored(_joined(int8_graphs(flat, pieces, seen, examples)), "w8")
+        else:
+            yield precision, _stored(traced, precision, rounded)
 
 
 def _stored(graphs: Mapping[str, onnx.ModelProto], precision: str, rounded: Mapping[str, Any] | None = None) -> Graphs:
@@ -82,4 +66,4 @@ def export_bundle(
     pieces: Pieces, folder: Path, precisions: Sequence[str] = ("w8",), examples: Examples | None = None
 ) -> dict[str, Any]:
     """Writes the bundle, one precision after the other, and returns its manifest."""
-    return write_bundle(pieces, _Stored(pieces, precisions, examples), folder)
+    return write_bundle(pieces, stored_graphs(pieces, precisions, examples), folder)

@@ -30,7 +30,11 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
     losses = [row["loss"] for row in log if "loss" in row]
     assert losses[-1] < losses[0] / 2
 
-    trained = json.loads(pcmnet("evaluate", "--run", str(run)))
+    def captions_in(file: Path) -> list[str]:
+        return [json.loads(line)["caption"] for line in file.read_text().splitlines()]
+
+    papers = tmp_path / "paper.jsonl"
+    trained = json.loads(pcmnet("evaluate", "--run", str(run), "--captions", str(papers)))
     assert {"BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "CLIPScore"} <= trained.keys()
 
     files = {"clip": "clip.pt", "concepts": "concepts.pkl", "vocabulary": "vocabulary.txt", "merges": "merges.txt"}
@@ -44,8 +48,11 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
             out = tmp_path / f"{precision}.jsonl"
             options = ["--url", url, "--bundle", str(bundle), "--precision", precision, "--captions", str(out)]
             served = json.loads(pcmnet("evaluate", *options))
-        captions = [json.loads(line)["caption"] for line in out.read_text().splitlines()]
+        captions = captions_in(out)
         assert served["equalCaptions"] == 1, precision
+        if precision == "fp32":
+            # From the files that training reads, by the paper's search, in PyTorch.
+            assert [caption.lower() for caption in captions] == captions_in(papers)
         assert len(set(captions)) > TEST // 2
         assert not any(caption.endswith(".") or caption != caption.strip() for caption in captions)
     # Real photos through PyTorch, the graphs and the service: the metrics tell whether all three wrote the same.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from tokenizers import Tokenizer
 from toy_pieces import CONCEPTS, SIDE, WORDS, random_pieces, random_pixels
 
-from pcmnet.bundle import GRAPHS, Pieces, read_bundle
-from pcmnet.export import export_bundle
+from pcmnet.bundle import GRAPHS, MANIFEST, Pieces, read_bundle, write_bundle
+from pcmnet.export import export_bundle, stored_graphs
 from pcmnet.export_compare import compare_graphs
 from pcmnet.export_graphs import Mixup, to_onnx
+from pcmnet.int8 import Graphs
 from pcmnet.onnx_pipeline import OnnxPipeline, open_session, run
 from pcmnet.onnx_weights import store
 
@@ -161,6 +163,19 @@ def test_writing_again_removes_graphs_that_are_no_longer_listed_and_keeps_the_ca
     assert sorted(path.name for path in tmp_path.glob("*.onnx")) == sorted(f"{name}.w8.onnx" for name in GRAPHS.values())
     assert (tmp_path / "MODEL_CARD.md").exists()
     assert manifest == manifest_in(tmp_path) == read_bundle(tmp_path)
+
+
+def test_an_export_that_fails_leaves_the_earlier_bundle(pieces: Pieces, tmp_path: Path) -> None:
+    manifest = export_bundle(pieces, tmp_path, ("w8",))
+
+    def failing() -> Iterator[tuple[str, Graphs]]:
+        yield from stored_graphs(pieces, ("fp16",))
+        raise ValueError("no memory")
+
+    with pytest.raises(ValueError, match="no memory"):
+        write_bundle(pieces, failing(), tmp_path)
+    assert manifest == read_bundle(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*manifest["files"], MANIFEST}
 
 
 def test_pieces_that_do_not_fit_together_are_refused(pieces: Pieces) -> None:

@@ -16,7 +16,7 @@ from toy_pieces import random_pieces, random_pixels
 import pcmnet.onnx_int8 as onnx_int8
 from pcmnet.batch_invariance import batch_invariance
 from pcmnet.bundle import Pieces
-from pcmnet.export import export_bundle, graphs_of
+from pcmnet.export import export_bundle, stored_graphs
 from pcmnet.export_compare import compare_graphs
 from pcmnet.int8 import Examples
 from pcmnet.onnx_int8 import Watched, linear_inputs, quantise_linears
@@ -166,4 +166,4 @@ def test_a_caption_that_depends_on_its_batch_is_noticed(words: list[str], log_pr
 
 def test_int8_asks_for_examples(pieces: Pieces) -> None:
     with pytest.raises(ValueError, match="examples"):
-        graphs_of(pieces, ("int8",))
+        list(stored_graphs(pieces, ("int8",)))
