@@ -201,8 +201,8 @@ def write_bundle(pieces: Pieces, graphs: Iterable[tuple[str, Mapping[str, onnx.M
     a folder with a manifest is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as name:
-        partial = Path(name)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as created:
+        partial = Path(created)
         (partial / "concepts.json").write_text(json.dumps(list(pieces.concepts), indent=1) + "\n", encoding="utf-8")
         _write_rows(partial / "concepts.f32", pieces.concept_embeddings)
         pieces.vocabulary.write(partial / "vocabulary.txt")
@@ -210,8 +210,8 @@ def write_bundle(pieces: Pieces, graphs: Iterable[tuple[str, Mapping[str, onnx.M
         _write_rows(partial / "image-centroids.f32", pieces.centroids)
         precisions = []
         for precision, by_key in graphs:
-            for key, file in graph_files(precision).items():
-                onnx.save_model(by_key[key], partial / file)
+            for key, name in graph_files(precision).items():
+                onnx.save_model(by_key[key], partial / name)
             precisions.append(precision)
             del by_key  # else it would be held while the next precision is made
         manifest = manifest_of(pieces, precisions)
