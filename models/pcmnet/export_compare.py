@@ -81,7 +81,8 @@ def compare_graphs(
         batch = np.array(pixels[start : start + batch_size])  # writable, as PyTorch asks
         grid, local, image = encoder(torch.from_numpy(batch))
         encoded = _numpy((grid, local, image), ["grid", "local", "image_embedding"])
-        differences.note("encoder", encoded, run(sessions["encoder"], {"pixels": batch}))
+        seen = run(sessions["encoder"], {"pixels": batch})
+        differences.note("encoder", encoded, seen)
 
         mixed = mixup(grid, local, image, pieces.concept_embeddings)
         expected = _numpy(mixed, [output.name for output in sessions["mixup"].get_outputs()])
@@ -98,7 +99,7 @@ def compare_graphs(
             worst = np.abs(value.numpy() - decoded[name])[same].max(initial=0)
             differences[f"decoder.{name}"] = max(differences.get(f"decoder.{name}", 0.0), float(worst))
 
-        found = pipeline.decode(pipeline.encode(batch))["tokens"]
+        found = pipeline.decode(pipeline.mix(seen))["tokens"]
         for one, other in zip(reference.tokens[:, 0].tolist(), found[:, 0].tolist(), strict=True):
             pair = (pieces.vocabulary.decode(one), pieces.vocabulary.decode(other))
             equal += pair[0] == pair[1]

@@ -59,8 +59,11 @@ class OnnxPipeline:
         self.sessions = {key: open_session(folder / file, threads) for key, file in files.items()}
 
     def encode(self, pixels: NDArray[np.uint8]) -> Arrays:
-        """[B, H, W, 3] → grid, local, image_embedding, and mixup's memory, memory_mask, concepts, patch_scores"""
-        encoded = run(self.sessions["encoder"], {"pixels": pixels})
+        """[B, H, W, 3] → grid, local, image_embedding, and what `mix` adds"""
+        return self.mix(run(self.sessions["encoder"], {"pixels": pixels}))
+
+    def mix(self, encoded: Arrays) -> Arrays:
+        """The encoder's outputs, and mixup's memory, memory_mask, concepts, patch_scores"""
         return encoded | run(self.sessions["mixup"], {**encoded, "concepts": self.concepts})
 
     def decode(
