@@ -177,6 +177,7 @@ def test_int8_asks_for_photos(files: Files, tmp_path: Path) -> None:
         ("words.txt", b"one\ntwo\nUNK\n", "vocabulary is 4 in one and 40 in another"),
         ("concepts.pkl", pickle.dumps((CONCEPTS, torch.ones(3, 32))), "7 words, but embeddings of shape"),
         ("concepts.pkl", pickle.dumps({"a": 1}), "no pair of words"),
+        ("concepts.pkl", pickle.dumps((CONCEPTS, len)), "builtins.len is no tensor, array or plain container"),
         ("checkpoint.pth", b"nothing", "was not read"),
     ],
 )
