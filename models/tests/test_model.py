@@ -165,6 +165,8 @@ def test_other_modes_replace_every_no_or_random_patches() -> None:
     assert 0.2 < drawn.mean().item() < 0.4
     # Every patch by itself: 63 % of three are neither all nor none.
     assert 0.5 < ((drawn.sum(1) > 0) & (drawn.sum(1) < 3)).float().mean().item() < 0.75
+    with pytest.raises(ValueError, match="chance of a patch, below 1, got 5"):
+        salient_patches(similarity, 5, "random", training=True)
     with pytest.raises(ValueError, match="unknown mixup mode"):
         salient_patches(similarity, 5, "best", training=True)
 
