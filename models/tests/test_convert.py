@@ -194,6 +194,14 @@ def test_files_that_do_not_belong_together_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_checkpoint_without_one_of_its_tensors_is_refused(files: Files, tmp_path: Path) -> None:
+    state = torch.load(files.folder / "checkpoint.pth")["model"]
+    del state["module.encoder.gvfeat_embed.1.bias"]
+    torch.save({"model": state}, tmp_path / "checkpoint.pth")
+    with pytest.raises(ValueError, match=r"lacks encoder\.gvfeat_embed\.1\.bias"):
+        read_captioner(tmp_path / "checkpoint.pth")
+
+
 def test_another_clip_is_refused(files: Files, tmp_path: Path) -> None:
     clip = random_openai_state(SMALL)
     clip["visual.proj"] = -clip["visual.proj"]
