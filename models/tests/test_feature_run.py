@@ -212,13 +212,15 @@ def test_features_are_those_of_the_tower_and_its_own_local_embeddings(prepared: 
 
 def test_scores_are_two_and_a_half_cosines(prepared: Path, tmp_path: Path) -> None:
     run = run_of(prepared, tmp_path)
-    texts = ["a cat", "at"]
-    files = run.test_files[:2]
+    texts = ["a cat", "at", "the sea", "two dogs", "a hat on a tree", "x"]
+    files = run.test_files[: len(texts)]
     with torch.inference_mode():
         embedded = run.clip.texts.encode([f"A photo depicts {text}" for text in texts])
     images = torch.stack([torch.from_numpy(np.load(file)["g_feature"][0]) for file in files])
     cosines = torch.nn.functional.cosine_similarity(images, embedded)
     np.testing.assert_allclose(clip_scores(run.clip.texts, texts, files), 2.5 * cosines.clamp(min=0).numpy(), atol=1e-5)
+    assert (cosines > 0.01).any()
+    assert (cosines < -0.01).any()
 
 
 def test_every_caption_gets_its_own_score(prepared: Path, tmp_path: Path) -> None:
