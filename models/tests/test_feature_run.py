@@ -288,6 +288,14 @@ def test_a_run_that_was_stopped_ends_where_an_unstopped_one_does(
             assert torch.equal(value, parts[name]), name
 
 
+def test_an_epochs_cider_is_that_of_each_image_with_its_own_captions(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(prepared, tmp_path)
+    monkeypatch.setattr("pcmnet.feature_run.captions_of_test", lambda *_: [image.captions[0] for image in run.test])
+    assert run._quick_evaluation()(run.model())["test_cider"] > 9  # 10 says the same
+
+
 def test_an_epoch_of_a_share_goes_over_it_more_often(prepared: Path, tmp_path: Path) -> None:
     run_of(prepared, tmp_path, "data.share=0.5", "data.test=''", "captioner.epochs=1").train()
     assert torch.load(tmp_path / "captioner.ckpt")["step"] == TRAIN // 8
