@@ -7,8 +7,6 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from .text import IGNORED
-
 
 def smoothed_divergence(log_probs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """KL divergence of the smoothed target and the prediction, summed over the vocabulary.
@@ -40,8 +38,7 @@ def caption_loss(
 
     `focal`: `batch` (the released default), `word`, `sent`, or `none`; gamma ≤ 0 turns the factor off too.
     """
-    real = targets != IGNORED
-    mask = real.to(logits.dtype)
+    mask = (targets >= 0).float()  # bfloat16, which logits may be in, counts to 256
     safe = targets.clamp(min=0)
     log_probs = F.log_softmax(logits.float(), dim=-1)
     loss = smoothed_divergence(log_probs, safe, smoothing) * mask  # l_t  [S, T]

@@ -65,6 +65,8 @@ def salient_patches(similarity: Tensor, k2: float, mode: str, training: bool) ->
     if mode == "all" or (mode == "random" and not training):
         return similarity.new_ones(batch, patches)
     if mode == "random":
+        if k2 >= 1:
+            raise ValueError(f"mode random takes k2 as the chance of a patch, below 1, got {k2}")
         return (torch.rand(batch, patches, device=similarity.device) < k2).to(similarity.dtype)
     if mode != "top":
         raise ValueError(f"unknown mixup mode {mode!r}: top, random, all or off")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,13 @@ class Pair:
     def file(self, folder: Path, suffix: str) -> Path:
         """Of its image or its features, in the released layout."""
         return split_folder(folder, self.split_id) / f"{self.image_id}{suffix}"
+
+    def above(self, clipscore: float) -> Pair:
+        """With the captions that score more."""
+        more = self.clipscore > clipscore
+        if more.all():
+            return self
+        return replace(self, tokens=self.tokens[more], targets=self.targets[more], clipscore=self.clipscore[more])
 
 
 @dataclass(frozen=True)
@@ -131,8 +138,8 @@ def read_test(path: Path) -> list[Described]:
 
 
 def select(pairs: Sequence[Pair], share: float, min_clipscore: float, seed: int) -> list[Pair]:
-    """Pairs with any score above the threshold, and of those `share`, drawn at random."""
-    kept = [pair for pair in pairs if pair.clipscore.max() > min_clipscore]
+    """Images with captions that score above the threshold, without their others; and of those `share`, drawn at random."""
+    kept = [pair for pair in (pair.above(min_clipscore) for pair in pairs) if len(pair.clipscore)]
     if share < 1:
         chosen = np.random.default_rng(seed).permutation(len(kept))[: int(len(kept) * share)]
         kept = [kept[i] for i in chosen]

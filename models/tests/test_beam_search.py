@@ -50,6 +50,37 @@ def test_a_beam_wide_enough_finds_what_exhaustive_search_finds(penalty: float) -
         assert float(found.log_probs[image, 0]) == pytest.approx(total, abs=1e-4)
 
 
+def searched_in_lists(model: PCMNet, memory: Memory, width: int, steps: int) -> list[tuple[float, list[int]]]:
+    """The paper's search of one image: all continuations of all beams, sorted; a sentence that has ended goes on as it is."""
+    beams: list[tuple[float, list[int]]] = [(0.0, [])]
+    for _ in range(steps):
+        longer: list[tuple[float, list[int]]] = []
+        for score, words in beams:
+            if words and words[-1] == 0:
+                longer.append((score, words))
+                continue
+            with torch.no_grad():
+                gains = model(memory, torch.tensor([[0, *words]]))[0, -1].log_softmax(-1).tolist()
+            longer += [(score + gain, [*words, word]) for word, gain in enumerate(gains)]
+        beams = sorted(longer, reverse=True)[:width]
+    return beams
+
+
+def test_it_is_the_papers_search_unless_it_is_told_otherwise() -> None:
+    model = random_captioner(30)
+    memory = random_memory(model, 6)
+    found = beam_search(model, memory)
+    assert found.tokens.shape[1] == 3
+    ended, cut = 0, 0
+    for image in range(6):
+        for beam, (score, words) in enumerate(searched_in_lists(model, rows(memory, slice(image, image + 1)), 3, 20)):
+            assert sentence(found, image, beam) == words
+            assert float(found.log_probs[image, beam]) == pytest.approx(score, abs=1e-3)
+            ended, cut = ended + (words[-1] == 0), cut + (words[-1] != 0)
+    assert ended
+    assert cut, "some sentence must reach the last step"
+
+
 @pytest.mark.parametrize("beams", [1, 2, 3, 5])
 def test_log_probs_and_lengths_are_those_of_the_tokens(beams: int) -> None:
     model = random_captioner(30)

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from PIL import Image
 from random_clip import SMALL, random_openai_state, write_merges
 from released_shapes import as_archive
-from torch import Tensor
+from torch import Tensor, nn
 
-from pcmnet.clip import DEVIATION, MEAN, VIT_B_32, VIT_L_14, Clip, ClipSizes, clip_tokenizer, new_clip, read_clip, sizes_of
+from pcmnet.clip import VIT_B_32, VIT_L_14, Clip, ClipSizes, clip_tokenizer, new_clip, read_clip, sizes_of
 from pcmnet.data import decode_photo, fit_and_crop
 
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def _transformer(state: dict[str, Tensor], prefix: str, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -76,6 +77,8 @@ def test_released_sizes_have_the_released_number_of_parameters(sizes: ClipSizes,
         names = random_openai_state(sizes)
     assert sum(p.numel() for p in clip.parameters()) == parameters
     assert sizes_of(names) == sizes
+    assert clip.config.vision_config.num_attention_heads == {768: 12, 1024: 16}[sizes.vision_width]
+    assert {module.eps for module in clip.modules() if isinstance(module, nn.LayerNorm)} == {1e-5}
     assert sizes.rows**2 == (64 if sizes is VIT_L_14 else 49)
 
 

@@ -177,6 +177,7 @@ def test_int8_asks_for_photos(files: Files, tmp_path: Path) -> None:
         ("words.txt", b"one\ntwo\nUNK\n", "vocabulary is 4 in one and 40 in another"),
         ("concepts.pkl", pickle.dumps((CONCEPTS, torch.ones(3, 32))), "7 words, but embeddings of shape"),
         ("concepts.pkl", pickle.dumps({"a": 1}), "no pair of words"),
+        ("concepts.pkl", pickle.dumps((CONCEPTS, len)), "builtins.len is no tensor, array or plain container"),
         ("checkpoint.pth", b"nothing", "was not read"),
     ],
 )
@@ -191,6 +192,14 @@ def test_files_that_do_not_belong_together_are_refused(
     with pytest.raises(SystemExit, match=says):
         main([*arguments_of(tmp_path), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_without_one_of_its_tensors_is_refused(files: Files, tmp_path: Path) -> None:
+    state = torch.load(files.folder / "checkpoint.pth")["model"]
+    del state["module.encoder.gvfeat_embed.1.bias"]
+    torch.save({"model": state}, tmp_path / "checkpoint.pth")
+    with pytest.raises(ValueError, match=r"lacks encoder\.gvfeat_embed\.1\.bias"):
+        read_captioner(tmp_path / "checkpoint.pth")
 
 
 def test_another_clip_is_refused(files: Files, tmp_path: Path) -> None:

@@ -14,15 +14,20 @@ import pytest
 import torch
 from PIL import Image
 from tiny_run import TEST, TRAIN, write_tiny_run
+from torch import Tensor
 
+from pcmnet.beam_search import beam_search
 from pcmnet.cli import main
+from pcmnet.clip_features import FeatureFiles
 from pcmnet.clip_score import clip_scores
 from pcmnet.config import read_config
 from pcmnet.convert import read_concepts
+from pcmnet.data import decode_photo
 from pcmnet.feature_run import FeatureRun, captions_of_test
+from pcmnet.loss import caption_loss
 from pcmnet.paper import ROWS
 from pcmnet.prepare import prepare
-from pcmnet.records import Pair, read_pairs, read_test, select
+from pcmnet.records import Pair, read_pairs, read_rows, read_test, select, write_rows
 from pcmnet.text import Vocabulary
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -67,7 +72,22 @@ def test_released_configurations_differ_only_where_the_paper_does() -> None:
     assert (recipe["focal"], recipe["focal_gamma"], recipe["label_smoothing"], recipe["optimizer"]) == ("batch", 2.0, 0.1, "adam")
     assert [configs[name]["captioner"]["clip_weight_alpha"] for name in RUNS] == [2.5, 4.0, 2.5, 4.0]
     assert [configs[name]["model"]["dropout"] for name in RUNS] == [0.2, 0.25, 0.2, 0.2]
-    assert {name for row in ROWS for name in row[:2]} == set(RUNS)
+    assert {config["concepts"]["max_words"] for config in configs.values()} == {446}
+    assert {config["data"]["concepts"] for config in configs.values()} == {
+        f"{data}/concepts-{tower}.pkl" for data in ("coco", "flickr30k") for tower in ("b32", "l14")
+    }
+
+
+def test_the_papers_rows_are_of_its_epochs() -> None:
+    in_domain = {one: epoch for one, other, epoch in ROWS if one == other}
+    across = {(one, other): epoch for one, other, epoch in ROWS if one != other}
+    assert in_domain == dict(zip(RUNS, (10, 6, 11, 9), strict=True))
+    assert across == {
+        ("coco-b32", "flickr30k-b32"): 7,
+        ("coco-l14", "flickr30k-l14"): 6,
+        ("flickr30k-b32", "coco-b32"): 10,
+        ("flickr30k-l14", "coco-l14"): 9,
+    }
 
 
 def test_a_base_is_overridden_table_by_table_and_by_the_command_line(tmp_path: Path) -> None:
@@ -94,8 +114,9 @@ def test_captions_become_cleaned_tokens_and_a_vocabulary() -> None:
     assert test == [{"image_id": "three", "captions": ["A dog"]}]
 
 
-def test_every_caption_becomes_a_pair_where_images_are_to_be_made() -> None:
-    rows = [{"captions": ["a cat"]}, {"image": "x.jpg", "captions": ["a dog", "one dog"]}]
+def test_every_caption_becomes_a_pair_where_images_are_to_be_made(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a cat\n\n")
+    rows = [*read_rows(tmp_path / "captions.txt"), {"image": "x.jpg", "captions": ["a dog", "one dog"]}]
     _, train, _ = prepare(rows, synthetic=True, min_count=1, max_words=5)
     assert [(row["image_id"], row["captions"]) for row in train] == [
         ("0000000", ["a cat"]),
@@ -148,6 +169,16 @@ def test_pairs_are_dropped_by_score_and_then_drawn_by_share() -> None:
     assert {pair.row for pair in some} <= {pair.row for pair in above}
     assert [pair.row for pair in select(pairs, 0.4, 0.25, seed=1)] == [pair.row for pair in some]
     assert len(select(pairs, 1.0, -1.0, seed=1)) == 10  # no threshold: a score of 0 stays
+    assert [pair.row for pair in select(pairs, 1.0, 0.5, seed=1)] == [6, 7, 8, 9]
+
+
+def test_an_image_keeps_the_captions_that_score_above_the_threshold() -> None:
+    tokens = np.array([[0, 1], [0, 2], [0, 3]])
+    pair = Pair(0, "x", "", tokens, tokens + 4, np.array([0.9, 0.2, 0.6], np.float32))
+    (kept,) = select([pair], 1.0, 0.5, seed=1)
+    assert (kept.tokens.tolist(), kept.targets.tolist()) == ([[0, 1], [0, 3]], [[4, 5], [4, 7]])
+    assert kept.clipscore.tolist() == [np.float32(0.9), np.float32(0.6)]
+    assert select([pair], 1.0, 0.9, seed=1) == []
 
 
 def test_features_are_in_the_released_layout_and_only_missing_ones_are_written(
@@ -169,9 +200,6 @@ def test_features_are_in_the_released_layout_and_only_missing_ones_are_written(
 
 
 def test_features_are_those_of_the_tower_and_its_own_local_embeddings(prepared: Path, tmp_path: Path) -> None:
-    from pcmnet.clip_features import FeatureFiles
-    from pcmnet.data import decode_photo
-
     run = run_of(prepared, tmp_path)
     model, clip = run.model(), run.clip.images
     features = FeatureFiles([prepared / "data" / "features" / "000.npz"], model.visual_embed.ln_post, model.visual_embed.proj)
@@ -184,19 +212,58 @@ def test_features_are_those_of_the_tower_and_its_own_local_embeddings(prepared: 
 
 def test_scores_are_two_and_a_half_cosines(prepared: Path, tmp_path: Path) -> None:
     run = run_of(prepared, tmp_path)
-    texts = ["a cat", "at"]
-    files = run.test_files[:2]
+    texts = ["a cat", "at", "the sea", "two dogs", "a hat on a tree", "x"]
+    files = run.test_files[: len(texts)]
     with torch.inference_mode():
         embedded = run.clip.texts.encode([f"A photo depicts {text}" for text in texts])
     images = torch.stack([torch.from_numpy(np.load(file)["g_feature"][0]) for file in files])
     cosines = torch.nn.functional.cosine_similarity(images, embedded)
     np.testing.assert_allclose(clip_scores(run.clip.texts, texts, files), 2.5 * cosines.clamp(min=0).numpy(), atol=1e-5)
+    assert (cosines > 0.01).any()
+    assert (cosines < -0.01).any()
+
+
+def test_every_caption_gets_its_own_score(prepared: Path, tmp_path: Path) -> None:
+    rows = [
+        {"image_id": "000", "captions": ["a cat"]},
+        {"image_id": "001", "captions": ["at", "a hat"]},
+        {"image_id": "002", "captions": ["the sea"]},
+    ]
+    write_rows(prepared / "data" / "several.jsonl", rows)
+    run = run_of(prepared, tmp_path, "data.train='several.jsonl'")
+    assert run.score_pairs().startswith("4 pairs scored")
+    for row in read_rows(run.path("train")):
+        files = [prepared / "data" / "features" / f"{row['image_id']}.npz"] * len(row["captions"])
+        np.testing.assert_allclose(row["clipscore"], clip_scores(run.clip.texts, row["captions"], files), atol=1e-5)
+
+
+def test_a_pair_weighs_in_the_loss_what_its_score_and_the_configuration_say(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = read_rows(prepared / "data" / "train.jsonl")
+    scores = {tuple(row["target_ids"][0]): 1.6 * n / TRAIN for n, row in enumerate(rows)}
+    write_rows(prepared / "data" / "scored.pkl", [row | {"clipscore": scores[tuple(row["target_ids"][0])]} for row in rows])
+    seen: dict[tuple[int, ...], float] = {}
+
+    def note(logits: Tensor, targets: Tensor, weights: Tensor, *rest: float | str) -> Tensor:
+        assert rest == (0.1, "batch", 2.0)
+        seen.update(zip((tuple(row[row >= 0].tolist()) for row in targets), weights.tolist(), strict=True))
+        return caption_loss(logits, targets, weights, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pcmnet.train_captioner.caption_loss", note)
+    changes = ["captioner.epochs=1", "captioner.clip_weight_alpha=2.0", "data.test=''", "data.train='scored.pkl'"]
+    run_of(prepared, tmp_path, *changes).train()
+    expected = {tuple(t for t in ids if t >= 0): min(score / 2.5 * 2, 1) for ids, score in scores.items()}
+    assert seen == {ids: pytest.approx(weight, abs=1e-6) for ids, weight in expected.items()}
+    assert {0.0, 1.0} <= set(seen.values())
 
 
 def test_a_run_that_was_stopped_ends_where_an_unstopped_one_does(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_of(prepared, tmp_path / "whole").train()
+    log = read_rows(tmp_path / "whole" / "captioner.jsonl")
+    assert [row["epoch"] for row in log if row.get("test_cider", -1) >= 0] == [1, 2]
 
     def stop_after_one(self: FeatureRun) -> object:
         answers = iter([{}])
@@ -219,6 +286,14 @@ def test_a_run_that_was_stopped_ends_where_an_unstopped_one_does(
         assert len(whole) > 100
         for name, value in whole.items():
             assert torch.equal(value, parts[name]), name
+
+
+def test_an_epochs_cider_is_that_of_each_image_with_its_own_captions(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(prepared, tmp_path)
+    monkeypatch.setattr("pcmnet.feature_run.captions_of_test", lambda *_: [image.captions[0] for image in run.test])
+    assert run._quick_evaluation()(run.model())["test_cider"] > 9  # 10 says the same
 
 
 def test_an_epoch_of_a_share_goes_over_it_more_often(prepared: Path, tmp_path: Path) -> None:
@@ -244,7 +319,9 @@ def test_missing_features_are_named(prepared: Path, tmp_path: Path) -> None:
 
 
 def test_the_papers_table_says_which_files_it_lacks(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"no row of the paper has its files(.|\n)*coco-b32 on flickr30k-b32: .*test\.json"):
+    with pytest.raises(
+        SystemExit, match=r"no row of the paper has its files(.|\n)*coco-b32 on flickr30k-b32: .*/flickr30k/test\.json"
+    ):
         main(["evaluate", str(CONFIGS), "--paper", "--data", str(tmp_path), "--run", str(tmp_path)])
 
 
@@ -286,3 +363,15 @@ def test_across_domains_the_targets_concepts_are_detected_and_the_runs_words_wri
     assert len(rows) == TEST
     assert vocabulary is own.vocabulary
     assert named == {"blocked": ()}
+
+
+def test_test_images_are_captioned_by_the_papers_search(prepared: Path, tmp_path: Path) -> None:
+    run = run_of(prepared, tmp_path)
+    model = run.model()
+    embed = model.visual_embed
+    features = FeatureFiles(run.test_files, embed.ln_post, embed.proj).batch(np.arange(TEST))
+    with torch.inference_mode():
+        beams = beam_search(model, model.encode(*features, run.concepts[1]))
+    expected = [" ".join(run.vocabulary.decode(tokens)) for tokens in beams.tokens[:, 0].tolist()]
+    assert captions_of_test(model, run.vocabulary, run) == expected
+    assert max(len(caption.split()) for caption in expected) > 0

@@ -55,6 +55,33 @@ def test_focal_modes() -> None:
         plain(focal="image")
 
 
+def test_weights_and_smoothing_are_in_the_loss_of_a_token_but_not_in_its_focal_factor() -> None:
+    f = [(1 - p) ** 2 for p in CHANCE]
+    w = [0.5, 0.5, 0.8]
+    # Of uniform predictions, and of 1/2 on the target and 1/4 on the others.
+    uniform = 0.9 * math.log(0.9 * 3) + 2 * 0.05 * math.log(0.05 * 3)
+    sharp = 0.9 * math.log(0.9 * 2) + 2 * 0.05 * math.log(0.05 * 4)
+    l = [a * b for a, b in zip(w, (uniform, sharp, uniform), strict=True)]  # noqa: E741
+    by_hand = {
+        "batch": sum(f) / 3 * sum(l) / 3,
+        "word": (f[0] * l[0] + f[1] * l[1] + f[2] * l[2]) / 3,
+        "sent": ((f[0] + f[1]) * (l[0] + l[1]) + f[2] * l[2]) / (2**2 + 1**2),
+        "none": sum(l) / 3,
+    }
+    for focal, expected in by_hand.items():
+        found = caption_loss(LOGITS, TARGETS, torch.tensor([0.5, 0.8]), smoothing=0.1, focal=focal)
+        assert found.item() == pytest.approx(expected, rel=1e-5), focal
+
+
+def test_every_negative_target_is_padding() -> None:
+    assert plain().item() == caption_loss(LOGITS, torch.tensor([[2, 1], [0, -100]]), smoothing=0.0).item()
+
+
+def test_tokens_are_counted_exactly_whatever_the_logits_are_in() -> None:
+    logits = torch.zeros(1, 257, 3, dtype=torch.bfloat16)
+    assert caption_loss(logits, torch.ones(1, 257, dtype=torch.int64), smoothing=0.0).item() == pytest.approx(math.log(3))
+
+
 def test_the_focal_factor_carries_gradient() -> None:
     logits = LOGITS.clone().requires_grad_()
     caption_loss(logits, TARGETS, smoothing=0.0, focal="word").backward()

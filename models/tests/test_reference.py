@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import pytest
 import torch
 import torch.nn.functional as F
 from test_model import inputs, small
@@ -39,9 +40,14 @@ def _feed_forward(w: State, name: str, x: Tensor) -> Tensor:
     return _norm(w, f"{name}.output.LayerNorm", _linear(w, f"{name}.output.dense", hidden) + x, 1e-12)
 
 
-def _mixed(w: State, grid: Tensor, local: Tensor, g: Tensor, vocabulary: Tensor, k: int, k2: int) -> tuple[Tensor, Tensor]:
-    """The inference form of one image → sequence [1 + 2N, d], additive mask [1 + 2N]"""
-    tags = vocabulary[(g @ vocabulary.T).sort(descending=True).indices[:k]]
+def _detected(g: Tensor, vocabulary: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Of one image → shares [k] and tags [k, E]"""
+    shares, order = (g @ vocabulary.T / 0.01).softmax(0).sort(descending=True)
+    return shares[:k], vocabulary[order[:k]]
+
+
+def _mixed(w: State, grid: Tensor, local: Tensor, tags: Tensor, g: Tensor, k: int, k2: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The inference form of one image → sequence [1 + 2N, d], additive mask [1 + 2N], S [N, k]"""
     s = torch.stack([F.cosine_similarity(local, tag.expand_as(local), dim=-1) for tag in tags], 1)  # [N, k]
     v = (s / 0.01).softmax(1) @ tags
     cells = (s / 0.01).flatten().sort(descending=True).indices[:k2]
@@ -55,7 +61,7 @@ def _mixed(w: State, grid: Tensor, local: Tensor, g: Tensor, vocabulary: Tensor,
     types = torch.cat([torch.zeros(1 + len(grid)), m]).long()
     x = x + torch.cat([places, places[1:]]) + w[f"{e}.embeddings_token_type.weight"][types]
     mask = torch.cat([torch.zeros(1 + len(grid)), (1 - m) * -10000])
-    return _norm(w, f"{e}.embeddings_norm", x.clamp(min=0), 1e-5), mask
+    return _norm(w, f"{e}.embeddings_norm", x.clamp(min=0), 1e-5), mask, s
 
 
 def _encoded(w: State, x: Tensor, mask: Tensor, layers: int) -> Tensor:
@@ -100,16 +106,37 @@ def test_memory_and_logits_are_those_of_the_description() -> None:
         logits = model(memory, tokens)
         w = model.state_dict()
         for n in range(4):
-            x, mask = _mixed(w, grid[n], local[n], image[n], vocabulary, 2, 2)
+            shares, tags = _detected(image[n], vocabulary, 2)
+            x, mask, s = _mixed(w, grid[n], local[n], tags, image[n], 2, 2)
+            torch.testing.assert_close(memory.concepts.scores[n], shares)
+            torch.testing.assert_close(memory.patch_scores[n], s)
             expected = _encoded(w, x, mask, 3)
             torch.testing.assert_close(memory.states[n], expected, atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(logits[n], _logits(w, expected, mask, tokens[n], 3), atol=1e-5, rtol=1e-4)
 
 
-def test_every_feed_forward_has_two_dropouts() -> None:
+def test_dropout_is_where_the_description_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, tuple[int, ...]]] = []
+
+    def note(x: Tensor, rate: float, training: bool) -> Tensor:
+        assert training
+        seen.append((rate, tuple(x.shape)))
+        return x
+
+    for module in ("pcmnet.model", "pcmnet.dropout"):
+        monkeypatch.setattr(f"{module}.dropout", note)
     model = small().train()
-    seen: list[tuple[int, ...]] = []
-    for layer in model.encoder.layers:
-        layer.dropout.register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape[-1:])))
-    model.encode(*inputs())
-    assert seen == [(32,), (16,)] * 3
+    model(model.encode(*inputs()), torch.tensor([[0, 3]] * 4))
+    places, written, hidden = (4, 4, 16), (4, 2, 16), 32
+    encoder_layer = [(0.3, (4, 2, 4, 4)), (0.2, places), (0.2, (4, 4, hidden)), (0.2, places)]
+    own, cross = [(0.3, (4, 2, 2, 2)), (0.2, written)], [(0.3, (4, 2, 2, 4)), (0.2, written)]
+    decoder_layer = [*own, *cross, (0.2, (4, 2, hidden)), (0.2, written)]
+    assert seen == [(0.5, places), *3 * encoder_layer, (0.1, written), *3 * decoder_layer, (0.5, written)]
+
+
+def test_what_is_dropped_is_dropped_before_the_residual_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pcmnet.dropout.dropout", lambda x, rate, training: 0 * x)
+    layer = small().encoder.layers[0]
+    x = torch.randn(2, 3, 16)
+    kept = layer.output["LayerNorm"](layer.attention.output["LayerNorm"](x))
+    torch.testing.assert_close(layer(x, torch.zeros(2, 1, 1, 3)), kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from pcmnet.cli import main
 from pcmnet.clip import clip_tokenizer
+from pcmnet.records import Row, write_rows
 from pcmnet.synthesize import seed_of
 
 SMALLEST = ["--set", "synthesis.steps=2", "--set", "synthesis.side=16", "--set", "synthesis.batch_size=3"]
@@ -86,6 +88,23 @@ def test_captions_become_images_once_each_from_recorded_seeds(tmp_path: Path, ca
     assert synthesize() == "1 images made\n"
     assert images["0000001"].read_bytes() == before["0000001"]
     assert synthesize() == "0 images made\n"
+
+
+def test_images_of_a_split_are_made_into_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, list[str]] = {}
+
+    def note(_: object, rows: Sequence[Row], images: Path, *__: object) -> int:
+        made[images.name] = [f"{row['image_id']}: {row['captions'][0]}" for row in rows]
+        return len(rows)
+
+    monkeypatch.setattr("pcmnet.feature_run.read_pipeline", lambda *_: None)
+    monkeypatch.setattr("pcmnet.feature_run.synthesize", note)
+    config, data = write_tiny_run(tmp_path), tmp_path / "data"
+    (data / "vocabulary.txt").write_text("a\ncat\nhat\nUNK\n")
+    released = {"image_id": "7", "split_id": 2, "tokens_ids": [0, 1, 2, 0], "target_ids": [1, 2, 0, -1]}
+    write_rows(data / "train.jsonl", [released, {"image_id": "8", "captions": ["a hat"]}])
+    main(["synthesize", str(config), "--data", str(data), "--pipeline", "any"])
+    assert made == {"images_sp2": ["7: a cat"], "images": ["8: a hat"]}
 
 
 def test_a_record_of_several_captions_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pcmnet.config import Config, read_config
 from pcmnet.data import Photo
@@ -15,7 +17,7 @@ from pcmnet.loss import caption_loss
 from pcmnet.model import PCMNet
 from pcmnet.text import Vocabulary
 from pcmnet.train_captioner import Captions, Texts, View, train_captioner
-from pcmnet.training import Checkpoint, Log
+from pcmnet.training import Checkpoint, Log, bf16_autocast, seed_step
 
 WORDS = ["a", "the", "dog", "cat", "horse", "runs", "sleeps", "eats", "here", "there"]
 
@@ -90,6 +92,63 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path: Path,
     assert len(seen) == 3  # the epoch that was stopped in its evaluation is evaluated again
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_an_epoch_is_shuffled_and_leaves_out_the_last_partial_batch(tmp_path: Path) -> None:
+    config, photos, view, vocabulary, concepts = toy()
+    config.captioner.batch_size, config.captioner.epochs = 5, 2
+    drawn: list[list[int]] = []
+
+    class Noting(Captions):
+        def draw(self, indices: NDArray[np.int64], n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+            drawn.append(indices.tolist())
+            return super().draw(indices, n, rng)
+
+    captions = Noting(photos, vocabulary, config.model.max_words)
+    checkpoint, log = Checkpoint(tmp_path / "state.ckpt"), Log(tmp_path / "log.jsonl")
+    train_captioner(config, PCMNet(config.model), [view], concepts, photos, captions, checkpoint, log, lambda _: {})
+    assert [len(batch) for batch in drawn] == [5] * 6  # 16 photos, of which one is left
+    first, second = drawn[:3], drawn[3:]
+    for epoch in (first, second):
+        assert len({row for batch in epoch for row in batch}) == 15
+    assert first != second
+
+
+def test_bf16_computes_in_bfloat16_but_chooses_concepts_and_patches_in_float32(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    config, photos, view, vocabulary, concepts = toy()
+    torch.manual_seed(1)
+    model = PCMNet(config.model).train()
+    features = view.batch(np.arange(16))
+    exact = model.encode(*features, concepts)
+    with bf16_autocast():
+        rough = model.encode(*features, concepts)
+        assert model(rough, torch.zeros(16, 2, dtype=torch.int64)).dtype == torch.bfloat16
+    assert torch.equal(rough.concepts.scores, exact.concepts.scores)
+    assert torch.equal(rough.patch_scores, exact.patch_scores)
+
+    def change(bf16: bool) -> Tensor:
+        config.captioner.bf16 = bf16
+        torch.manual_seed(1)
+        model = PCMNet(config.model)
+        before = torch.cat([value.flatten() for value in model.state_dict().values()])
+        captions = Captions(photos, vocabulary, config.model.max_words)
+        checkpoint, log = Checkpoint(tmp_path / f"{bf16}.ckpt"), Log(tmp_path / "log.jsonl")
+        train_captioner(config, model, [view], concepts, photos, captions, checkpoint, log, lambda _: {})
+        return torch.cat([value.flatten() for value in model.state_dict().values()]) - before
+
+    full, half = change(False), change(True)
+    assert 0 < (full - half).norm() < 0.3 * full.norm()
+
+
+def test_every_step_and_every_process_draws_its_own_numbers() -> None:
+    def drawn(seed: int, step: int, process: int) -> tuple[float, float]:
+        return seed_step(seed, step, process).random(), torch.rand(1).item()
+
+    assert drawn(1, 7, 0) == drawn(1, 7, 0)
+    assert len({number for given in ((1, 7, 0), (1, 8, 0), (1, 7, 1), (2, 7, 0)) for number in drawn(*given)}) == 8
 
 
 def test_photos_with_fewer_captions_have_rows_without_target() -> None:

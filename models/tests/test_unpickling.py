@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from pcmnet.clip import read_openai
+from pcmnet.convert import read_concepts
+from pcmnet.records import read_rows
 from pcmnet.unpickling import load_pickle, load_tensors, state_dict_in
 
 
@@ -53,13 +56,15 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not_run_it(tmp_pa
     mark.unlink()
     torch.save({"model": Runs(mark)}, tmp_path / "inner")
     for held in ((["a"], Runs(mark)), [Hides((tmp_path / "inner").read_bytes())]):
-        (tmp_path / "p").write_bytes(pickle.dumps(held))
-        with pytest.raises(ValueError, match="was not read"):
-            load_pickle(tmp_path / "p")
+        (tmp_path / "p.pkl").write_bytes(pickle.dumps(held))
+        for load in (load_pickle, read_concepts, read_rows):
+            with pytest.raises(ValueError, match="was not read"):
+                load(tmp_path / "p.pkl")
     torch.save({"model": {"w": torch.ones(2)}, "trainer": Runs(mark)}, tmp_path / "checkpoint")
-    with pytest.raises(ValueError, match="was not read") as refused:
-        load_tensors(tmp_path / "checkpoint")
-    assert "weights_only" not in str(refused.value)
+    for load in (load_tensors, state_dict_in, read_openai):
+        with pytest.raises(ValueError, match="was not read") as refused:
+            load(tmp_path / "checkpoint")
+        assert "weights_only" not in str(refused.value)
     assert not mark.exists()
 
 
