@@ -260,7 +260,11 @@ def read_clip(path: Path, merges: Path | None = None) -> Clip:
     tokenizer = clip_tokenizer(merges, sizes.text_vocabulary)
     clip = new_clip(sizes)
     renamed, unused = to_transformers(state)
-    clip.load_state_dict(renamed)
+    # What our modules keep beside the weights, such as the numbers of the positions, is in no file.
+    weights = dict(clip.named_parameters())
+    if lacking := sorted(weights.keys() - renamed.keys()):
+        raise ValueError(f"{path} lacks {len(lacking)} of CLIP's weights, such as {lacking[0]}")
+    clip.load_state_dict(renamed, strict=False)
     clip.requires_grad_(False)
     return Clip(sizes, ClipImageEncoder(clip, sizes).eval(), ClipTextEncoder(clip, sizes, tokenizer).eval(), unused)
 

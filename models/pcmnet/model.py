@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -167,7 +167,7 @@ class VisualEmbed(nn.Module):
         """Embeddings of captions [B, E] in the place of images: a caption without a photo has no patches, but the global
         token and its concepts, at places drawn at random  # [B, 1 + k, d]"""
         c = self.config
-        with torch.no_grad():
+        with torch.no_grad(), self._exact(text):
             if c.adapt_concepts:
                 vocabulary = self.concept_map(vocabulary)
             tags = detect_concepts(text, vocabulary, c.k, c.temperature, c.threshold).tags
@@ -176,6 +176,10 @@ class VisualEmbed(nn.Module):
         positions = torch.cat([self.embeddings_pos[:, :1].expand_as(start), self.embeddings_pos[0, 1:][places]], 1)
         types = torch.cat([text.new_zeros(len(text), 1), text.new_ones(len(text), c.k)], 1)
         return self._finish(torch.cat([start, self.t_embeddings(tags)], 1), positions, types)
+
+    def _exact(self, x: Tensor) -> AbstractContextManager[object]:
+        """Detection in float32: cosines are divided by 0.01, and what bfloat16 rounds off them would choose the concepts."""
+        return torch.autocast(x.device.type, enabled=False) if self.training else nullcontext()
 
     def _noisy(self, embedding: Tensor) -> Tensor:
         return F.normalize(embedding + torch.randn_like(embedding) * math.sqrt(self.config.noise_variance), dim=-1)
@@ -187,9 +191,7 @@ class VisualEmbed(nn.Module):
         → embedded sequence [B, M, d], its mask [B, M], the concepts, S [B, N, k]. Training mode selects the form. `compact`
         appends only as many places as can be attended, which changes no caption: for serving."""
         c = self.config
-        # Cosines are divided by 0.01: what bfloat16 rounds off them would choose the concepts.
-        exact = torch.autocast(image.device.type, enabled=False) if self.training else nullcontext()
-        with torch.no_grad(), exact:
+        with torch.no_grad(), self._exact(image):
             if c.adapt_concepts:
                 vocabulary = self.concept_map(vocabulary)
             concepts = detect_concepts(image, vocabulary, c.k, c.temperature, c.threshold)

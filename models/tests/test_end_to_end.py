@@ -10,6 +10,7 @@ from served import compile_service, service
 from tiny_run import TEST, TRAIN, write_tiny_run
 
 from pcmnet.cli import main
+from pcmnet.export import PRECISIONS
 
 
 def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,10 +41,11 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
     files = {"clip": "clip.pt", "concepts": "concepts.pkl", "vocabulary": "vocabulary.txt", "merges": "merges.txt"}
     options = [part for name, file in files.items() for part in (f"--{name}", str(data / file))]
     bundle = tmp_path / "bundle"
-    main(["convert", str(run / "epoch-60.pt"), *options, "--out", str(bundle), "--precisions", "fp32", "w8"])
+    options += ["--precisions", *PRECISIONS, "--photos", str(data / "images")]
+    main(["convert", str(run / "epoch-60.pt"), *options, "--out", str(bundle)])
     assert "w8: " in capsys.readouterr().out
 
-    for precision in ("fp32", "w8"):
+    for precision in PRECISIONS:
         with service(bundle, precision) as (url, _):
             out = tmp_path / f"{precision}.jsonl"
             options = ["--url", url, "--bundle", str(bundle), "--precision", precision, "--captions", str(out)]
@@ -55,5 +57,5 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
             assert [caption.lower() for caption in captions] == captions_in(papers)
         assert len(set(captions)) > TEST // 2
         assert not any(caption.endswith(".") or caption != caption.strip() for caption in captions)
-    # Real photos through PyTorch, the graphs and the service: the metrics tell whether all three wrote the same.
-    assert served["CIDEr"] == pytest.approx(trained["CIDEr"], abs=0.02)
+        # Real photos through PyTorch, the graphs and the service: the metrics tell whether all three wrote the same.
+        assert served["CIDEr"] == pytest.approx(trained["CIDEr"], abs=0.02), precision
