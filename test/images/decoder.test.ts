@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createDecoder } from '../../src/images/decoder.js';
+import { createPixelBudget, type PixelBudget } from '../../src/images/pixel-budget.js';
 import { noise, quarters } from './drawn.js';
 
 const target = { width: 16, height: 16, resize: 'stretch', kernel: 'cubic' } as const;
+const oneAtATime = { decoders: 1, fastJpeg: false, maxPixels: 4_000_000 };
 const request = (signal: AbortSignal, priority: 'single' | 'batch' = 'single') => ({
-  maxPixels: 1_000_000,
   deadline: performance.now() + 30_000,
   priority,
   signal,
 });
 
 test('an image whose client left while others were decoded is not decoded', async () => {
-  const decode = createDecoder({ concurrency: 1, fastJpeg: false });
+  const decode = createDecoder(oneAtATime);
   const image = await quarters().png().toBuffer();
   const client = new AbortController();
   const first = decode(image, target, request(new AbortController().signal));
@@ -23,20 +24,20 @@ test('an image whose client left while others were decoded is not decoded', asyn
 });
 
 test('images wait for a free decoder and are decoded in order', async () => {
-  const decode = createDecoder({ concurrency: 1, fastJpeg: false });
+  const decode = createDecoder(oneAtATime);
   const large = await quarters(2000, 2000).png().toBuffer();
   const small = await quarters(8, 8).png().toBuffer();
   const finished: string[] = [];
   const signal = new AbortController().signal;
   await Promise.all([
-    decode(large, target, { ...request(signal), maxPixels: 4_000_000 }).then(() => finished.push('large')),
+    decode(large, target, request(signal)).then(() => finished.push('large')),
     decode(small, target, request(signal)).then(() => finished.push('small')),
   ]);
   assert.deepEqual(finished, ['large', 'small']);
 });
 
 test('a single image goes before those of a batch that wait', async () => {
-  const decode = createDecoder({ concurrency: 1, fastJpeg: false });
+  const decode = createDecoder(oneAtATime);
   const image = await quarters().png().toBuffer();
   const finished: string[] = [];
   const { signal } = new AbortController();
@@ -53,12 +54,64 @@ test('a single image goes before those of a batch that wait', async () => {
 
 test('an operator who prefers speed gets other pixels of a large JPEG, and the same of a small one', async () => {
   const { signal } = new AbortController();
-  const exact = createDecoder({ concurrency: 1, fastJpeg: false });
-  const fast = createDecoder({ concurrency: 1, fastJpeg: true });
+  const exact = createDecoder(oneAtATime);
+  const fast = createDecoder({ ...oneAtATime, fastJpeg: true });
   const pixelsOf = async (decode: typeof exact, image: Uint8Array) =>
     (await decode(image, target, request(signal))).pixels;
   const large = await noise(200, 150).jpeg().toBuffer();
   assert.notDeepEqual(await pixelsOf(fast, large), await pixelsOf(exact, large));
   const small = await noise(60, 60).jpeg().toBuffer();
   assert.deepEqual(await pixelsOf(fast, small), await pixelsOf(exact, small));
+});
+
+/** What was asked of a budget, and the most pixels that were in use at a time. */
+function watched(budget: PixelBudget) {
+  const asked: number[] = [];
+  const use = { now: 0, most: 0 };
+  return {
+    asked,
+    use,
+    async take(pixels: number) {
+      asked.push(pixels);
+      const leave = await budget.take(pixels);
+      use.now += pixels;
+      use.most = Math.max(use.most, use.now);
+      return () => {
+        use.now -= pixels;
+        leave();
+      };
+    },
+  };
+}
+
+test('images decoded side by side have together no more pixels than one alone may have', async () => {
+  const maxPixels = 60_000;
+  const budget = watched(createPixelBudget(maxPixels));
+  const decode = createDecoder({ decoders: 4, fastJpeg: false, maxPixels }, budget);
+  const { signal } = new AbortController();
+  const image = await noise(200, 150).png().toBuffer();
+  const decoded = await Promise.all(Array.from({ length: 8 }, () => decode(image, target, request(signal))));
+  assert.equal(decoded.length, 8);
+  assert.deepEqual(new Set(budget.asked), new Set([30_000]));
+  assert.deepEqual(budget.use, { now: 0, most: 60_000 });
+});
+
+test('an image gives its pixels back when it cannot be decoded', async () => {
+  const budget = watched(createPixelBudget(60_000));
+  const decode = createDecoder(oneAtATime, budget);
+  const { signal } = new AbortController();
+  const image = await noise(200, 150).png().toBuffer();
+  await assert.rejects(decode(image.subarray(0, image.length / 2), target, request(signal)));
+  assert.deepEqual([budget.asked, budget.use.now], [[30_000], 0]);
+});
+
+test('a JPEG takes room for no more pixels than are resized at once', async () => {
+  const budget = watched(createPixelBudget(50_000_000));
+  const decode = createDecoder({ ...oneAtATime, maxPixels: 50_000_000 }, budget);
+  const { signal } = new AbortController();
+  for (const format of ['jpeg', 'png'] as const) {
+    const image = await quarters(4500, 4000).toFormat(format).toBuffer();
+    await decode(image, target, request(signal));
+  }
+  assert.deepEqual(budget.asked, [13_000_000, 18_000_000]);
 });
