@@ -64,10 +64,10 @@ test('an operator who prefers speed gets other pixels of a large JPEG, and the s
   assert.deepEqual(await pixelsOf(fast, small), await pixelsOf(exact, small));
 });
 
-/** What was asked of a budget, and the most pixels that were in use at a time. */
+/** What was asked of a budget, and how many pixels have not been given back. */
 function watched(budget: PixelBudget) {
   const asked: number[] = [];
-  const use = { now: 0, most: 0 };
+  const use = { now: 0 };
   return {
     asked,
     use,
@@ -75,7 +75,6 @@ function watched(budget: PixelBudget) {
       asked.push(pixels);
       const leave = await budget.take(pixels);
       use.now += pixels;
-      use.most = Math.max(use.most, use.now);
       return () => {
         use.now -= pixels;
         leave();
@@ -84,16 +83,43 @@ function watched(budget: PixelBudget) {
   };
 }
 
-test('images decoded side by side have together no more pixels than one alone may have', async () => {
-  const maxPixels = 60_000;
-  const budget = watched(createPixelBudget(maxPixels));
-  const decode = createDecoder({ decoders: 4, fastJpeg: false, maxPixels }, budget);
+test('an image is decoded when there is room for its pixels, not before', { timeout: 60_000 }, async () => {
+  const small = await noise(20, 20).png().toBuffer();
+  const large = await noise(1500, 1500).png().toBuffer();
+  let enter: (() => void) | undefined;
+  const budget: PixelBudget = {
+    take: (pixels) =>
+      new Promise((resolve) => {
+        const admit = () => {
+          resolve(() => undefined);
+        };
+        if (pixels === 400) enter = admit;
+        else admit();
+      }),
+  };
+  const decode = createDecoder({ ...oneAtATime, decoders: 2 }, budget);
   const { signal } = new AbortController();
-  const image = await noise(200, 150).png().toBuffer();
-  const decoded = await Promise.all(Array.from({ length: 8 }, () => decode(image, target, request(signal))));
-  assert.equal(decoded.length, 8);
-  assert.deepEqual(new Set(budget.asked), new Set([30_000]));
-  assert.deepEqual(budget.use, { now: 0, most: 60_000 });
+  const finished: string[] = [];
+  const waits = decode(small, target, request(signal)).then(() => finished.push('small'));
+  await decode(large, target, request(signal)).then(() => finished.push('large'));
+  while (enter === undefined) await new Promise(setImmediate);
+  enter();
+  await waits;
+  assert.deepEqual(finished, ['large', 'small']);
+});
+
+test('a decoder has room for the largest image there may be', { timeout: 60_000 }, async () => {
+  const maxPixels = 60_000;
+  const { signal } = new AbortController();
+  const decode = createDecoder({ decoders: 4, fastJpeg: false, maxPixels });
+  const images = await Promise.all([100, 150, 200].map((height) => noise(300, height).png().toBuffer()));
+  const decoded = await Promise.all(
+    [...images, ...images].map((image) => decode(image, target, request(signal))),
+  );
+  assert.deepEqual(
+    decoded.map(({ height }) => height),
+    [100, 150, 200, 100, 150, 200],
+  );
 });
 
 test('an image gives its pixels back when it cannot be decoded', async () => {
