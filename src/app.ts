@@ -73,7 +73,11 @@ export async function buildApp({
   });
 
   await app.register(problemsPlugin);
-  await app.register(connectionsPlugin, { lingerBytes: 2 * config.maxBodyBytes, lingerMs: 30_000 });
+  await app.register(connectionsPlugin, {
+    lingerBytes: 2 * config.maxBodyBytes,
+    lingerMs: 30_000,
+    silentMs: 1000,
+  });
   await app.register(helmetPlugin);
   await app.register(corsPlugin, { origins: config.corsOrigins });
   await app.register(metricsPlugin, { registry });
