@@ -73,7 +73,11 @@ export async function buildApp({
   });
 
   await app.register(problemsPlugin);
-  await app.register(connectionsPlugin, { lingerBytes: 2 * config.maxBodyBytes, lingerMs: 30_000 });
+  await app.register(connectionsPlugin, {
+    lingerBytes: 2 * config.maxBodyBytes,
+    lingerMs: 30_000,
+    silentMs: 1000,
+  });
   await app.register(helmetPlugin);
   await app.register(corsPlugin, { origins: config.corsOrigins });
   await app.register(metricsPlugin, { registry });
@@ -81,13 +85,12 @@ export async function buildApp({
   await app.register(openApiPlugin, { version: packageVersion() });
 
   app.decorateRequest('admission', null);
-  const { requestTimeoutMs, uploadGraceMs, maxBodyBytes, maxPixels } = config;
+  const { requestTimeoutMs, uploadGraceMs, maxBodyBytes } = config;
   // One body of the largest size always fits.
   const maxBytes = Math.max(config.maxUploadBytes, maxBodyBytes);
   const way = {
     engine,
-    decoder: createDecoder({ concurrency: config.decoders, fastJpeg: config.fastJpeg }),
-    maxPixels,
+    decoder: createDecoder(config),
     maxBodyBytes,
     ...(config.allowUrlImages && {
       fetchImage: createImageFetcher({ hosts: config.urlImageHosts, networks: config.urlImageNetworks }),

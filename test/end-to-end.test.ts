@@ -20,6 +20,7 @@ import {
   onePixel,
 } from './http/bad-inputs.js';
 import { formOf, json } from './http/service.js';
+import { beginUpload } from './http/upload.js';
 import { photos } from './photos.js';
 import { runCommand } from './run-command.js';
 import { RunningService } from './running-service.js';
@@ -120,6 +121,52 @@ test('SIGTERM finishes what is in flight, takes nothing more, and exits 0', asyn
   assert.equal(await service.exited, 0);
   await assert.rejects(fetch(`${service.url}/healthz`));
   assert.match(service.log, /finishing what is in flight/);
+});
+
+test(
+  'SIGTERM waits for a client that does not go on no longer than the grace',
+  { timeout: 60_000 },
+  async (t) => {
+    const service = await RunningService.start({ SHUTDOWN_GRACE_MS: '300', REQUEST_TIMEOUT_MS: '600000' });
+    t.after(() => service.child.kill('SIGKILL'));
+    const upload = beginUpload(`${service.url}/v1/captions`, 'image/jpeg', 10_000);
+    upload.write('half of a photo, and nothing after it');
+    const cutOff = new Promise((resolve) => upload.once('close', resolve));
+    await service.metricIs('pcm_caption_places_used', (used) => used === 1);
+    service.child.kill('SIGTERM');
+    assert.equal(await service.exited, 0);
+    await cutOff;
+    assert.match(service.log, /the grace is over/);
+  },
+);
+
+test('processes that crash in a loop leave /healthz at 200 and make /readyz 503 with the reason, until they stay up', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'pcm-caption-loop-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await copyBundle(folder, 'looping');
+  const service = await RunningService.start({ MODEL_PATH: folder, WORKERS: '1', PRECISION: 'int8' });
+  t.after(() => service.child.kill('SIGKILL'));
+  const ready = (): Promise<Response> => fetch(`${service.url}/readyz`);
+  assert.equal((await ready()).status, 200);
+
+  const file = join(folder, 'mixup.int8.onnx');
+  const whole = await readFile(file);
+  await writeFile(file, whole.subarray(1));
+  process.kill(service.workers[0] ?? NaN, 'SIGKILL');
+  await service.metricIs('pcm_caption_worker_restarts_total{reason="start"}', (count) => count >= 3);
+  const problem = await json(await ready());
+  assert.deepEqual([problem['status'], problem['code']], [503, 'not_ready']);
+  assert.match(String(problem['detail']), /no inference process stays up: mixup\.int8\.onnx/);
+  assert.equal((await fetch(`${service.url}/healthz`)).status, 200);
+  const [photo = Buffer.alloc(0)] = await photos(1);
+  const refused = await service.caption(photo);
+  assert.deepEqual([refused.status, (await json(refused))['code']], [503, 'not_ready']);
+  assert.ok(Number(refused.headers.get('retry-after')) >= 1);
+
+  await writeFile(file, whole);
+  await service.metricIs('pcm_caption_workers_ready', (workers) => workers === 1);
+  assert.equal((await ready()).status, 200);
+  assert.equal((await service.caption(photo)).status, 200);
 });
 
 test('SIGHUP under load loses no request, and another model answers; one that does not load changes nothing', async (t) => {
@@ -260,6 +307,14 @@ describe('the command line', () => {
     const { code, stderr: output } = await run([], { MODEL_PATH: 'no/such/folder' });
     assert.equal(code, 1);
     assert.match(output, /^pcm-caption: bundle\.json .*\n$/);
+  });
+
+  test('a named provider that does not run stops the start, and says what it needs', async () => {
+    const { code, stderr: output } = await run([], { PROVIDER: 'tensorrt' });
+    assert.equal(code, 1);
+    assert.match(output, /^pcm-caption: provider tensorrt does not run here\..*\n$/);
+    if (process.platform === 'linux')
+      assert.match(output, /It needs .*libonnxruntime_providers_tensorrt\.so/);
   });
 
   test('an argument it does not know is an error', async () => {

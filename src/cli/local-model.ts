@@ -41,13 +41,8 @@ async function startLocalModel(config: Config): Promise<LocalModel> {
   const logger = pino({ level: config.logLevel }, pino.destination(process.stderr.fd));
   // What runs when the user wants an end has no one to be finished for.
   const engine = await createEngine({ ...config, shutdownGraceMs: 0 }, logger, new Registry());
-  const { maxPixels, maxBodyBytes, maxBatchSize, maxQueueImages } = config;
-  const way = {
-    engine,
-    decoder: createDecoder({ concurrency: config.decoders, fastJpeg: config.fastJpeg }),
-    maxPixels,
-    maxBodyBytes,
-  };
+  const { maxBodyBytes, maxBatchSize, maxQueueImages } = config;
+  const way = { engine, decoder: createDecoder(config), maxBodyBytes };
   const concurrency = Math.min(batchesUnderWay * maxBatchSize * engine.processes, maxQueueImages);
 
   async function answer<T>({ name, problem }: Input, ask: Ask<T>, signal: AbortSignal): Promise<Answer<T>> {

@@ -2,12 +2,18 @@ import { Worker } from 'node:worker_threads';
 import sharp from 'sharp';
 import { type ProblemCode, ServiceError } from '../problem.js';
 import type { DecodedImage, DecodeLimits, PixelTarget } from './decode.js';
+import type { PixelBudget } from './pixel-budget.js';
 
 /** What crosses to a thread: its clock begins at another time, so the deadline is told as what remains. */
 export interface DecodeOrder extends Omit<DecodeLimits, 'deadline'> {
   readonly bytes: Uint8Array;
   readonly target: PixelTarget;
   readonly remainingMs: number;
+}
+
+/** What a thread asks before it decodes: room for so many pixels. The answer is a text, when there is. */
+export interface RoomRequest {
+  readonly pixels: number;
 }
 
 /** What comes back. Of an error that is cloned only its message and stack remain, so the code travels beside it. */
@@ -31,26 +37,49 @@ const idle = new Set<Worker>();
  * `decodeImage` in a thread of its own: the thread that answers requests has no time for the resize, nor for the copy of
  * 36 MB of pixels, which memory that sharp made cannot be handed over without.
  *
+ * @param budget of the pixels of all images that are decoded at the time
  * @throws what `decodeImage` throws; another error when the thread dies, which then is replaced
  */
 export async function decodeAside(
   bytes: Uint8Array,
   target: PixelTarget,
   { deadline, ...limits }: DecodeLimits,
+  budget: PixelBudget = boundless,
 ): Promise<DecodedImage> {
   // Handed over as a copy: the caller may need its bytes again, and a clone would copy them twice.
   const copy = new Uint8Array(bytes);
   const [thread = startThread()] = idle;
   idle.delete(thread);
   const outcome = await new Promise<DecodeOutcome>((resolve, reject) => {
+    let isOver = false;
+    let giveBack: (() => void) | undefined;
+    const end = () => {
+      isOver = true;
+      giveBack?.();
+      thread.off('error', died).off('exit', died).off('message', receive);
+    };
     const died = (reason: unknown) => {
+      end();
       reject(new Error('the thread that decoded the image died', { cause: reason }));
     };
-    thread.once('error', died).once('exit', died);
-    thread.once('message', (message: DecodeOutcome) => {
-      thread.off('error', died).off('exit', died);
+    const letGoAhead = async (pixels: number) => {
+      const leave = await budget.take(pixels);
+      if (isOver) {
+        leave();
+        return;
+      }
+      giveBack = leave;
+      thread.postMessage('go ahead');
+    };
+    const receive = (message: DecodeOutcome | RoomRequest) => {
+      if ('pixels' in message) {
+        void letGoAhead(message.pixels);
+        return;
+      }
+      end();
       resolve(message);
-    });
+    };
+    thread.on('error', died).on('exit', died).on('message', receive);
     const order: DecodeOrder = { bytes: copy, target, remainingMs: deadline - performance.now(), ...limits };
     thread.ref();
     thread.postMessage(order, [copy.buffer]);
@@ -64,6 +93,8 @@ export async function decodeAside(
   error.cause = outcome.cause;
   throw error;
 }
+
+const boundless: PixelBudget = { take: () => Promise.resolve(() => undefined) };
 
 function startThread(): Worker {
   const thread = new Worker(entry, { name: 'decode' });

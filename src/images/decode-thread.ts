@@ -1,7 +1,7 @@
 import { parentPort } from 'node:worker_threads';
 import { ServiceError } from '../problem.js';
 import { decodeImage } from './decode.js';
-import type { DecodeOrder, DecodeOutcome } from './decode-aside.js';
+import type { DecodeOrder, DecodeOutcome, RoomRequest } from './decode-aside.js';
 
 /** What a thread of `decodeAside` runs: one image after the other. */
 if (parentPort === null) throw new Error('this file is the entry of a worker thread');
@@ -11,10 +11,21 @@ function send(outcome: DecodeOutcome, transferred: ArrayBuffer[] = []): void {
   port.postMessage(outcome, transferred);
 }
 
+/** What ends the wait for room. */
+let goAhead: (() => void) | undefined;
+
+function whenRoom(pixels: number): Promise<void> {
+  const request: RoomRequest = { pixels };
+  port.postMessage(request);
+  return new Promise((resolve) => {
+    goAhead = resolve;
+  });
+}
+
 async function decode({ bytes, target, remainingMs, ...limits }: DecodeOrder): Promise<void> {
   try {
     const deadline = performance.now() + remainingMs;
-    const image = await decodeImage(bytes, target, { ...limits, deadline });
+    const image = await decodeImage(bytes, target, { ...limits, deadline }, whenRoom);
     send({ ok: true, image }, [image.pixels.buffer]);
   } catch (error) {
     if (error instanceof ServiceError) {
@@ -26,4 +37,7 @@ async function decode({ bytes, target, remainingMs, ...limits }: DecodeOrder): P
   }
 }
 
-port.on('message', (order: DecodeOrder) => void decode(order));
+port.on('message', (message: DecodeOrder | string) => {
+  if (typeof message === 'string') goAhead?.();
+  else void decode(message);
+});

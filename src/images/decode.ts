@@ -41,6 +41,7 @@ sharp.concurrency(1);
  * The photo is read in libuv's thread pool and resized in this thread, which must not be that of the event loop that answers
  * requests: `decodeAside` calls this, and closes the loaders that are not for strangers.
  *
+ * @param whenRoom resolves when there is memory for so many pixels; asked once the header is read
  * @throws ServiceError empty_image | unsupported_image_format | image_unreadable | image_too_many_pixels |
  *   deadline_exceeded
  */
@@ -48,6 +49,7 @@ export async function decodeImage(
   bytes: Uint8Array,
   target: PixelTarget,
   { maxPixels, deadline, fastJpeg }: DecodeLimits,
+  whenRoom: (pixels: number) => Promise<void>,
 ): Promise<DecodedImage> {
   const format = supportedFormat(bytes);
   // The header's size is compared here, where the refusal can be worded, so sharp's own limit is off.
@@ -60,6 +62,8 @@ export async function decodeImage(
       `The image has ${width} × ${height} pixels; the limit is ${maxPixels} in all.`,
     );
   }
+  // A JPEG, however large, takes no more memory than the pixels that are resized at once: docs/decisions/0004-pixels.md.
+  await whenRoom(format === 'jpeg' ? Math.min(width * height, mostResampled) : width * height);
   const remainingMs = deadline - performance.now();
   if (remainingMs <= 0) throw tooLate();
   const fitted = fittedSize({ width, height }, target);

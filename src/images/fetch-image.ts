@@ -5,6 +5,7 @@ import type { LookupFunction } from 'node:net';
 import { promisify } from 'node:util';
 import pLimit from 'p-limit';
 import { ServiceError } from '../problem.js';
+import { packageVersion } from '../version.js';
 import { createUrlCheck, notPublic, type UrlPolicy } from './url-policy.js';
 
 export interface FetchRequest {
@@ -41,6 +42,12 @@ export function createImageFetcher(
   resolve: ResolveHost = (hostname) => resolveAll(hostname, { all: true }),
 ): FetchImage {
   const check = createUrlCheck(policy);
+  const headers = {
+    accept: 'image/*',
+    'accept-encoding': 'identity',
+    // Servers of images refuse clients that do not say what they are.
+    'user-agent': `pcm-caption/${packageVersion()}`,
+  };
   const limitLookups = pLimit(mostLookups);
 
   /** What a connection asks for the addresses it then tries: nothing else resolves the name again in between. */
@@ -65,12 +72,7 @@ export function createImageFetcher(
   function get(url: URL, signal: AbortSignal): Promise<IncomingMessage> {
     const request = url.protocol === 'https:' ? getByHttps : getByHttp;
     // A connection of its own, checked for this request alone.
-    const options = {
-      lookup,
-      signal,
-      agent: false,
-      headers: { accept: 'image/*', 'accept-encoding': 'identity' },
-    };
+    const options = { lookup, signal, agent: false, headers };
     return new Promise((answered, failed) => {
       request(url, options, answered).on('error', failed);
     });

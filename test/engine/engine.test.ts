@@ -204,6 +204,30 @@ describe('the engine', () => {
     reserve(engine, 4).release();
   });
 
+  it('tells when to try again by what its last batches took', async (t) => {
+    const places = 10_000;
+    const { engine } = await startTestEngine(t, { maxQueueImages: places, maxBatchSize: 1 });
+    function retryAfterSeconds(): number {
+      const all = reserve(engine, places);
+      try {
+        reserve(engine).release();
+      } catch (error) {
+        if (error instanceof ServiceError) return error.retryAfterSeconds ?? NaN;
+      } finally {
+        all.release();
+      }
+      return NaN;
+    }
+    const { pid } = await caption(engine, image(0));
+    const before = retryAfterSeconds();
+    assert.ok(before < 60);
+    const held = caption(engine, image(1, 'hold'));
+    await assert.rejects(reserve(engine, 1, { timeoutMs: 100 }).submit(image(2))); // time passes
+    process.kill(pid, 'SIGUSR2');
+    await held;
+    assert.ok(retryAfterSeconds() > before);
+  });
+
   it('frees a place when its image is answered', async (t) => {
     const { engine, metric } = await startTestEngine(t, { maxQueueImages: 1 });
     await caption(engine, image(1));
@@ -286,7 +310,8 @@ describe('the engine', () => {
     await Promise.all([1, 2, 3].map((number) => caption(engine, image(number))));
     assert.equal(await metric('queue_wait_seconds', { le: '+Inf' }), 3);
     assert.equal(await metric('batch_images', { le: '+Inf' }), 1);
-    assert.equal(await metric('stage_seconds', { stage: 'encode', le: '+Inf' }), 3);
+    for (const stage of ['encode', 'mixup', 'caption', 'score'])
+      assert.equal(await metric('stage_seconds', { stage, le: '+Inf' }), 3, stage);
     assert.equal(await metric('confidence', { le: '0.5' }), 3);
     assert.equal(await metric('workers_ready'), 1);
   });
@@ -313,11 +338,12 @@ describe('draining', () => {
   });
 
   it('ends when its grace is over, whatever still runs', async (t) => {
-    const { engine } = await startTestEngine(t, { shutdownGraceMs: 50 });
+    const { engine, metric } = await startTestEngine(t, { shutdownGraceMs: 50 });
     const { pid } = await caption(engine, image(0));
     const undecoded = reserve(engine, 1);
     const hanging = caption(engine, image(1, 'hang'));
     await Promise.all([fails(hanging, 'draining'), engine.drain()]);
+    assert.equal(await metric('lost_images_total', { reason: 'draining' }), 1);
     assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
     await fails(undecoded.submit(image(2)), 'draining');
   });

@@ -168,7 +168,7 @@ describe('loading the bundle again', () => {
   });
 
   it('heals a service whose processes crash in a loop', async (t) => {
-    const { engine, setBundle, setStart, logged } = await startTestEngine(t);
+    const { engine, setBundle, setStart, logged, metric } = await startTestEngine(t);
     const { pid } = await caption(engine, image(0));
     setStart('refuse'); // the folder has another bundle than the one that was read
     const fourth = (async () => {
@@ -177,6 +177,7 @@ describe('loading the bundle again', () => {
     process.kill(pid, 'SIGKILL');
     await fourth;
     assert.equal(engine.readiness.ready, false);
+    assert.ok((await metric('worker_restarts_total', { reason: 'start' })) >= 2);
     setStart('warm');
     setBundle('second');
     await engine.reload();

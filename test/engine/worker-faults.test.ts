@@ -83,20 +83,25 @@ describe('a worker', () => {
   });
 
   it('that crashes in a loop makes the service not ready, with the reason, until it stays up', async (t) => {
-    const { engine, setStart, logged } = await startTestEngine(t);
+    const { engine, setStart, logged, metric } = await startTestEngine(t);
     const { pid } = await caption(engine, image(0));
     setStart('crash');
+    const killedAt = performance.now();
     const fourth = (async () => {
       for (let crash = 0; crash < 4; crash++) await logged('ended');
     })();
     process.kill(pid, 'SIGKILL');
     const waiting = caption(engine, image(1)); // one crash is no reason to refuse
     await fourth;
+    // The first replacement comes at once; then there is a pause, and the next one is twice as long.
+    const elapsedMs = performance.now() - killedAt;
+    assert.ok(elapsedMs >= 700, `${elapsedMs} ms`);
     assert.ok(!engine.readiness.ready && engine.readiness.reason.includes('exit code 3'));
     assert.throws(
       () => reserve(engine),
       (error) => error instanceof ServiceError && error.code === 'not_ready',
     );
+    assert.equal(await metric('lost_images_total', { reason: 'not_ready' }), 1);
     setStart('warm');
     assert.equal((await waiting).number, 1);
     assert.deepEqual(engine.readiness, { ready: true });

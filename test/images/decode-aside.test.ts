@@ -59,6 +59,36 @@ test('a thread that dies takes only its own image along, and is replaced', async
   assert.equal((await decode(small)).width, 320);
 });
 
+test('a thread that dies while its image waits for room takes none', async () => {
+  let enter: ((leave: () => void) => void) | undefined;
+  const budget = {
+    take: () =>
+      new Promise<() => void>((resolve) => {
+        enter = resolve;
+      }),
+  };
+  const decoding = decodeAside(
+    small,
+    target,
+    { maxPixels: 50_000_000, deadline: performance.now() + 30_000, fastJpeg: false },
+    budget,
+  );
+  decoding.catch(() => undefined);
+  while (enter === undefined) await new Promise(setImmediate);
+  await Promise.all(threads.map((thread) => thread.terminate()));
+  await assert.rejects(decoding, /died/);
+  const left = new Promise<void>((resolve) => enter?.(resolve));
+  await left;
+});
+
+test('the thread that answers requests hardly works while images are decoded', async () => {
+  await decode(large);
+  const before = performance.eventLoopUtilization();
+  for (let image = 0; image < 5; image++) await decode(large);
+  const { active, idle } = performance.eventLoopUtilization(before);
+  assert.ok(active < (active + idle) / 10, `${active.toFixed(0)} ms of ${(active + idle).toFixed(0)}`);
+});
+
 test('a thread that dies while it waits is not asked again', async () => {
   await decode(small);
   await Promise.all(threads.map((thread) => thread.terminate()));

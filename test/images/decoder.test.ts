@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createDecoder } from '../../src/images/decoder.js';
+import { createPixelBudget, type PixelBudget } from '../../src/images/pixel-budget.js';
 import { noise, quarters } from './drawn.js';
 
 const target = { width: 16, height: 16, resize: 'stretch', kernel: 'cubic' } as const;
+const oneAtATime = { decoders: 1, fastJpeg: false, maxPixels: 4_000_000 };
 const request = (signal: AbortSignal, priority: 'single' | 'batch' = 'single') => ({
-  maxPixels: 1_000_000,
   deadline: performance.now() + 30_000,
   priority,
   signal,
 });
 
 test('an image whose client left while others were decoded is not decoded', async () => {
-  const decode = createDecoder({ concurrency: 1, fastJpeg: false });
+  const decode = createDecoder(oneAtATime);
   const image = await quarters().png().toBuffer();
   const client = new AbortController();
   const first = decode(image, target, request(new AbortController().signal));
@@ -23,20 +24,20 @@ test('an image whose client left while others were decoded is not decoded', asyn
 });
 
 test('images wait for a free decoder and are decoded in order', async () => {
-  const decode = createDecoder({ concurrency: 1, fastJpeg: false });
+  const decode = createDecoder(oneAtATime);
   const large = await quarters(2000, 2000).png().toBuffer();
   const small = await quarters(8, 8).png().toBuffer();
   const finished: string[] = [];
   const signal = new AbortController().signal;
   await Promise.all([
-    decode(large, target, { ...request(signal), maxPixels: 4_000_000 }).then(() => finished.push('large')),
+    decode(large, target, request(signal)).then(() => finished.push('large')),
     decode(small, target, request(signal)).then(() => finished.push('small')),
   ]);
   assert.deepEqual(finished, ['large', 'small']);
 });
 
 test('a single image goes before those of a batch that wait', async () => {
-  const decode = createDecoder({ concurrency: 1, fastJpeg: false });
+  const decode = createDecoder(oneAtATime);
   const image = await quarters().png().toBuffer();
   const finished: string[] = [];
   const { signal } = new AbortController();
@@ -53,12 +54,90 @@ test('a single image goes before those of a batch that wait', async () => {
 
 test('an operator who prefers speed gets other pixels of a large JPEG, and the same of a small one', async () => {
   const { signal } = new AbortController();
-  const exact = createDecoder({ concurrency: 1, fastJpeg: false });
-  const fast = createDecoder({ concurrency: 1, fastJpeg: true });
+  const exact = createDecoder(oneAtATime);
+  const fast = createDecoder({ ...oneAtATime, fastJpeg: true });
   const pixelsOf = async (decode: typeof exact, image: Uint8Array) =>
     (await decode(image, target, request(signal))).pixels;
   const large = await noise(200, 150).jpeg().toBuffer();
   assert.notDeepEqual(await pixelsOf(fast, large), await pixelsOf(exact, large));
   const small = await noise(60, 60).jpeg().toBuffer();
   assert.deepEqual(await pixelsOf(fast, small), await pixelsOf(exact, small));
+});
+
+/** What was asked of a budget, and how many pixels have not been given back. */
+function watched(budget: PixelBudget) {
+  const asked: number[] = [];
+  const use = { now: 0 };
+  return {
+    asked,
+    use,
+    async take(pixels: number) {
+      asked.push(pixels);
+      const leave = await budget.take(pixels);
+      use.now += pixels;
+      return () => {
+        use.now -= pixels;
+        leave();
+      };
+    },
+  };
+}
+
+test('an image is decoded when there is room for its pixels, not before', { timeout: 60_000 }, async () => {
+  const small = await noise(20, 20).png().toBuffer();
+  const large = await noise(1500, 1500).png().toBuffer();
+  let enter: (() => void) | undefined;
+  const budget: PixelBudget = {
+    take: (pixels) =>
+      new Promise((resolve) => {
+        const admit = () => {
+          resolve(() => undefined);
+        };
+        if (pixels === 400) enter = admit;
+        else admit();
+      }),
+  };
+  const decode = createDecoder({ ...oneAtATime, decoders: 2 }, budget);
+  const { signal } = new AbortController();
+  const finished: string[] = [];
+  const waits = decode(small, target, request(signal)).then(() => finished.push('small'));
+  await decode(large, target, request(signal)).then(() => finished.push('large'));
+  while (enter === undefined) await new Promise(setImmediate);
+  enter();
+  await waits;
+  assert.deepEqual(finished, ['large', 'small']);
+});
+
+test('a decoder has room for the largest image there may be', { timeout: 60_000 }, async () => {
+  const maxPixels = 60_000;
+  const { signal } = new AbortController();
+  const decode = createDecoder({ decoders: 4, fastJpeg: false, maxPixels });
+  const images = await Promise.all([100, 150, 200].map((height) => noise(300, height).png().toBuffer()));
+  const decoded = await Promise.all(
+    [...images, ...images].map((image) => decode(image, target, request(signal))),
+  );
+  assert.deepEqual(
+    decoded.map(({ height }) => height),
+    [100, 150, 200, 100, 150, 200],
+  );
+});
+
+test('an image gives its pixels back when it cannot be decoded', async () => {
+  const budget = watched(createPixelBudget(60_000));
+  const decode = createDecoder(oneAtATime, budget);
+  const { signal } = new AbortController();
+  const image = await noise(200, 150).png().toBuffer();
+  await assert.rejects(decode(image.subarray(0, image.length / 2), target, request(signal)));
+  assert.deepEqual([budget.asked, budget.use.now], [[30_000], 0]);
+});
+
+test('a JPEG takes room for no more pixels than are resized at once', async () => {
+  const budget = watched(createPixelBudget(50_000_000));
+  const decode = createDecoder({ ...oneAtATime, maxPixels: 50_000_000 }, budget);
+  const { signal } = new AbortController();
+  for (const format of ['jpeg', 'png'] as const) {
+    const image = await quarters(4500, 4000).toFormat(format).toBuffer();
+    await decode(image, target, request(signal));
+  }
+  assert.deepEqual(budget.asked, [13_000_000, 18_000_000]);
 });

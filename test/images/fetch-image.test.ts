@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createImageFetcher, type FetchRequest, type ResolveHost } from '../../src/images/fetch-image.js';
 import { type ProblemCode, ServiceError } from '../../src/problem.js';
+import { packageVersion } from '../../src/version.js';
 import { serveImages } from './image-server.js';
 
 const bytes = Buffer.from('the bytes of an image');
@@ -38,6 +39,19 @@ test('the bytes at a URL are fetched, by name or by address', async (t) => {
   const fetchImage = createImageFetcher({ hosts: [], networks: here }, answering(['127.0.0.1']));
   assert.deepEqual(await fetchImage(`${url}/a.jpg`, request()), bytes);
   assert.deepEqual(await fetchImage(`http://images.test:${port}/a.jpg`, request()), bytes);
+});
+
+test('a server is told who asks, and that it wants an image as it is', async (t) => {
+  const { url } = await serveImages(t, ({ headers }, response) => {
+    const { accept, 'accept-encoding': coding, 'user-agent': agent } = headers;
+    response.end(JSON.stringify({ accept, coding, agent }));
+  });
+  const fetchImage = createImageFetcher({ hosts: [], networks: here });
+  const told = (await fetchImage(`${url}/a.jpg`, request())).toString();
+  assert.equal(
+    told,
+    JSON.stringify({ accept: 'image/*', coding: 'identity', agent: `pcm-caption/${packageVersion()}` }),
+  );
 });
 
 test('a name that leads to this machine is not followed, and nothing is asked of it', async (t) => {

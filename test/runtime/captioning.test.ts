@@ -87,11 +87,16 @@ describe('captioning', () => {
     assert.deepEqual(await logProbs(toyPipeline()), [odd, even]);
   });
 
-  it('runs detection once for each vocabulary and keeps the images in order', async () => {
-    const { captionBatch, mixupRuns } = toyPipeline();
+  it('runs detection once for each vocabulary, all else once, and keeps the images in order', async () => {
+    const { captionBatch, encoderRuns, mixupRuns, maxLengths } = toyPipeline();
     const own = { concepts: ['owl', 'bee', 'fox', 'hen'] };
     const answers = await captionBatch([toyItem(2), toyItem(3, own), toyItem(4), toyItem(5, own)]);
-    assert.deepEqual(mixupRuns, [2, 2]);
+    assert.deepEqual([encoderRuns, mixupRuns], [[4], [2, 2]]);
+    assert.deepEqual(
+      maxLengths.map(({ length }) => length),
+      [4],
+      'the decoder runs once, with all images',
+    );
     assert.deepEqual(
       answers.map((answer) => outcome(answer).concepts[0]?.word),
       ['tree', 'hen', 'tree', 'hen'],

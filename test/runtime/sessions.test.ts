@@ -34,7 +34,10 @@ describe('the precision', () => {
   });
 });
 
-test('no thread of a session spins', () => {
-  const { extra } = sessionOptions(loadOrder('w8'));
+test('a session has the device and the threads of its order, and none of them spins', () => {
+  const order = { ...loadOrder('w8'), provider: 'cuda', device: 1, threads: 3 };
+  const { executionProviders, intraOpNumThreads, interOpNumThreads, extra } = sessionOptions(order);
+  assert.deepEqual(executionProviders, [{ name: 'cuda', deviceId: 1 }]);
+  assert.deepEqual([intraOpNumThreads, interOpNumThreads], [3, 1]);
   assert.deepEqual(extra, { session: { intra_op: { allow_spinning: '0' } } });
 });

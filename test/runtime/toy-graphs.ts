@@ -20,6 +20,8 @@ export const notANumber = 77;
 export interface Toy {
   readonly captionBatch: CaptionBatch;
   readonly scoreBatch: ScoreBatch;
+  /** Images of each run of the encoder. */
+  readonly encoderRuns: number[];
   /** Images of each run of the mixup graph. */
   readonly mixupRuns: number[];
   /** `max_length` of each run of the decoder. */
@@ -31,12 +33,14 @@ export interface Toy {
  * beams are "a dog", "a dogs" …, the first of them rotated by the image's value; the bias of their second word counts.
  */
 export function toyPipeline(manifest = exampleManifest): Toy {
+  const encoderRuns: number[] = [];
   const mixupRuns: number[] = [];
   const maxLengths: number[][] = [];
 
   const encoder: Graph = (feeds) => {
     const pixels = output(feeds, 'pixels');
     const count = pixels.dims[0] ?? 0;
+    encoderRuns.push(count);
     assert.ok(pixels.data instanceof Uint8Array);
     const values = Array.from({ length: count }, (_, index) => Number(pixels.data[index * 24]));
     if (values.includes(unencodable)) throw new Error('the toy encoder cannot encode this');
@@ -146,6 +150,7 @@ export function toyPipeline(manifest = exampleManifest): Toy {
   return {
     captionBatch: createCaptioning(stages, manifest, centroids),
     scoreBatch: createScoring(scoring, manifest, centroids),
+    encoderRuns,
     mixupRuns,
     maxLengths,
   };

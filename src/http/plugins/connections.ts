@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 
@@ -6,6 +7,8 @@ export interface ConnectionOptions {
   readonly lingerBytes: number;
   /** How long they are read at most. */
   readonly lingerMs: number;
+  /** How long a connection on which nothing was ever sent stays open once the server closes. */
+  readonly silentMs: number;
 }
 
 /**
@@ -16,13 +19,23 @@ export interface ConnectionOptions {
  * and thrown away, within bounds (nginx calls it lingering close).
  *
  * Once the server closes, every answer is the last of its connection, so that clients that keep connections open
- * do not hold it up.
+ * do not hold it up. A connection that was opened in advance, as browsers and balancers do, and never used is no idle one
+ * to Node, which stops to mind its own time limits when a server closes: it would hold the server up as long as it likes.
  */
 export const connectionsPlugin = fp(
-  (app: FastifyInstance, { lingerBytes, lingerMs }: ConnectionOptions, done: () => void) => {
+  (app: FastifyInstance, { lingerBytes, lingerMs, silentMs }: ConnectionOptions, done: () => void) => {
     let closing = false;
+    const open = new Set<Socket>();
+    app.server.on('connection', (socket: Socket) => {
+      open.add(socket);
+      socket.once('close', () => open.delete(socket));
+    });
     app.addHook('preClose', (next) => {
       closing = true;
+      // Not at once: what a client has sent may not have been read yet.
+      setTimeout(() => {
+        for (const socket of open) if (socket.bytesRead === 0) socket.destroy();
+      }, silentMs).unref();
       next();
     });
     app.addHook('onSend', async (request, reply) => {

@@ -11,7 +11,6 @@ import type { ImageSource } from './submission.js';
 export interface ImageWay {
   readonly engine: Engine;
   readonly decoder: Decoder;
-  readonly maxPixels: number;
   readonly maxBodyBytes: number;
   /** Absent where images may not be given by URL. */
   readonly fetchImage?: FetchImage;
@@ -33,11 +32,10 @@ export async function readPixels(
   target: PixelTarget,
   admission: Admitted,
 ): Promise<ReadImage> {
-  const { decoder, maxPixels } = way;
   const { deadline, priority, signal } = admission;
   const bytes = await readBytes(way, source, admission);
   const decodingFrom = performance.now();
-  const { pixels, ...image } = await decoder(bytes, target, { maxPixels, deadline, priority, signal });
+  const { pixels, ...image } = await way.decoder(bytes, target, { deadline, priority, signal });
   return { pixels, image, decodeMs: performance.now() - decodingFrom };
 }
 
