@@ -14,6 +14,7 @@ const environment = {
   WORKERS: '2',
   MAX_QUEUE_IMAGES: '400',
   REQUEST_TIMEOUT_MS: '600000',
+  HEADERS_TIMEOUT_MS: '60000',
   SHUTDOWN_GRACE_MS: '600000',
 };
 /** The cheapest caption there is: what is tested is not what it says. */
