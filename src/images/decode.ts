@@ -62,16 +62,14 @@ export async function decodeImage(
       `The image has ${width} × ${height} pixels; the limit is ${maxPixels} in all.`,
     );
   }
-  // A JPEG, however large, takes no more memory than the pixels that are resized at once: docs/decisions/0004-pixels.md.
-  await whenRoom(format === 'jpeg' ? Math.min(width * height, mostResampled) : width * height);
-  const remainingMs = deadline - performance.now();
-  if (remainingMs <= 0) throw tooLate();
   const fitted = fittedSize({ width, height }, target);
   const panorama = target.resize === 'crop' && isPanorama({ width, height }, target);
-  const least = leastFraction[fastJpeg ? 'fast' : 'exact'];
-  const decoded = panorama
-    ? target
-    : decodedSize({ width, height }, fitted, format === 'jpeg' ? least : undefined);
+  const least = fastJpeg && format === 'jpeg' ? leastFraction : Infinity;
+  const decoded = panorama ? target : decodedSize({ width, height }, fitted, least);
+  // Only of a JPEG does a fraction take less memory than the whole.
+  await whenRoom(format === 'jpeg' ? decoded.width * decoded.height : width * height);
+  const remainingMs = deadline - performance.now();
+  if (remainingMs <= 0) throw tooLate();
   const decoding = sharp(bytes, {
     limitInputPixels: maxPixels,
     autoOrient: true,
@@ -128,19 +126,15 @@ function isPanorama({ width, height }: Size, target: Size): boolean {
   return Math.max(ratio, 1 / ratio) > longestFitted;
 }
 
-/** Times the wanted side, below which a JPEG is not decoded at a half, a quarter or an eighth of its size. */
-const leastFraction = {
-  /** As large as photos of 12 megapixels are decoded whole: at four times, one caption in sixteen differs. */
-  exact: 8,
-  fast: 2,
-};
-/** What `resample` gets at once: photos of 12 megapixels. What has more pixels is brought down to that by libvips, row by row, so
- * that the memory of a decode does not grow with the photo. */
-const mostResampled = 13_000_000;
+/** Times the wanted side, below which `fastJpeg` does not decode at a half, a quarter or an eighth of the size. */
+const leastFraction = 2;
+/** What `resample` gets at once, all that `MAX_PIXELS` lets through unless it is raised. What has more pixels is brought down to
+ * that by libvips, row by row, so that the memory of a decode does not grow with the photo. */
+const mostResampled = 50_000_000;
 
 /** What sharp decodes to. The rest is `resample`'s, which agrees with Pillow; libvips does so only to a tenth of a level.
- * @param least `leastFraction` of a JPEG; other formats have no fractions, or none that is close enough to the whole */
-function decodedSize({ width, height }: Size, fitted: Size, least = Infinity): Size {
+ * @param least `leastFraction`, or infinity for the whole */
+function decodedSize({ width, height }: Size, fitted: Size, least: number): Size {
   const at = (part: number) => ({ width: Math.floor(width / part), height: Math.floor(height / part) });
   const part = [8, 4, 2].find(
     (part) => at(part).width >= least * fitted.width && at(part).height >= least * fitted.height,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { decodeAside } from '../../src/images/decode-aside.js';
 import { ServiceError } from '../../src/problem.js';
@@ -110,6 +111,19 @@ test('no thread of the process reads a format whose loader is closed', async () 
   const answer: unknown = await new Promise((resolve) => stranger.once('message', resolve));
   await stranger.terminate();
   assert.match(String(answer), /unsupported image format/);
+});
+
+test('a thread at rest does not keep the pixels of a large image', async () => {
+  const enormous = await quarters(7000, 7000).png({ compressionLevel: 1 }).toBuffer();
+  const residentBytes = (): number => process.memoryUsage.rss();
+  await decode(enormous);
+  await setTimeout(500);
+  const before = residentBytes();
+  // Threads of their own, so that each has decoded one.
+  await Promise.all([decode(enormous), decode(enormous)]);
+  await setTimeout(500);
+  const kept = residentBytes() - before;
+  assert.ok(kept < 120e6, `${(kept / 1e6).toFixed(0)} MB kept; one image has 147`);
 });
 
 describe('the end of the process', () => {

@@ -131,13 +131,16 @@ test('an image gives its pixels back when it cannot be decoded', async () => {
   assert.deepEqual([budget.asked, budget.use.now], [[30_000], 0]);
 });
 
-test('a JPEG takes room for no more pixels than are resized at once', async () => {
-  const budget = watched(createPixelBudget(50_000_000));
-  const decode = createDecoder({ ...oneAtATime, maxPixels: 50_000_000 }, budget);
+test('a JPEG takes room for no more pixels than are decoded of it', async () => {
+  const budget = watched(createPixelBudget(4_000_000));
   const { signal } = new AbortController();
-  for (const format of ['jpeg', 'png'] as const) {
-    const image = await quarters(4500, 4000).toFormat(format).toBuffer();
-    await decode(image, target, request(signal));
+  for (const fastJpeg of [false, true]) {
+    const decode = createDecoder({ ...oneAtATime, fastJpeg }, budget);
+    for (const format of ['jpeg', 'png'] as const) {
+      const image = await quarters(800, 600).toFormat(format).toBuffer();
+      await decode(image, target, request(signal));
+    }
   }
-  assert.deepEqual(budget.asked, [13_000_000, 18_000_000]);
+  const eighth = 100 * 75;
+  assert.deepEqual(budget.asked, [480_000, 480_000, eighth, 480_000]);
 });
