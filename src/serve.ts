@@ -5,9 +5,11 @@ import { buildApp } from './app.js';
 import type { Config } from './config.js';
 import { createEngine } from './engine/create-engine.js';
 import type { Engine } from './engine/engine.js';
+import { markAtOnce } from './garbage-collection.js';
 
 /** Serves until SIGTERM or SIGINT; SIGHUP loads the bundle again. */
 export async function serve(config: Config): Promise<void> {
+  markAtOnce();
   const logger = pino({ level: config.logLevel });
   const registry = new Registry();
   let app: FastifyInstance | undefined;
