@@ -9,9 +9,11 @@ export interface DecodeOrder extends Omit<DecodeLimits, 'deadline'> {
   readonly bytes: Uint8Array;
   readonly target: PixelTarget;
   readonly remainingMs: number;
+  /** Pixels that the image may have without asking for room. */
+  readonly allowance: number;
 }
 
-/** What a thread asks before it decodes: room for so many pixels. The answer is a text, when there is. */
+/** What a thread asks before it decodes more than its allowance: room for so many pixels. The answer is a text, when there is. */
 export interface RoomRequest {
   readonly pixels: number;
 }
@@ -29,6 +31,13 @@ sharp.unblock({
   operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff'].map((name) => `VipsForeignLoad${name}Buffer`),
 });
 
+/** Memory for the pixels of images. */
+export interface Room {
+  readonly budget: PixelBudget;
+  /** Pixels that each image takes of it at first; one with more gives them back and takes as many as it has. */
+  readonly allowance: number;
+}
+
 const entry = new URL('./decode-thread.js', import.meta.url);
 /** As many as images were ever decoded side by side, which `createDecoder` bounds. */
 const idle = new Set<Worker>();
@@ -37,25 +46,26 @@ const idle = new Set<Worker>();
  * `decodeImage` in a thread of its own: the thread that answers requests has no time for the resize, nor for the copy of
  * 36 MB of pixels, which memory that sharp made cannot be handed over without.
  *
- * @param budget of the pixels of all images that are decoded at the time
+ * @param room in memory, shared with all images that are decoded at the time
  * @throws what `decodeImage` throws; another error when the thread dies, which then is replaced
  */
 export async function decodeAside(
   bytes: Uint8Array,
   target: PixelTarget,
   { deadline, ...limits }: DecodeLimits,
-  budget: PixelBudget = boundless,
+  { budget, allowance }: Room = boundless,
 ): Promise<DecodedImage> {
+  // Taken before the size is known, so that a photo of usual size needs no messages about it: under load, waking a thread is dear.
+  let giveBack = await budget.take(allowance);
   // Handed over as a copy: the caller may need its bytes again, and a clone would copy them twice.
   const copy = new Uint8Array(bytes);
   const [thread = startThread()] = idle;
   idle.delete(thread);
   const outcome = await new Promise<DecodeOutcome>((resolve, reject) => {
     let isOver = false;
-    let giveBack: (() => void) | undefined;
     const end = () => {
       isOver = true;
-      giveBack?.();
+      giveBack();
       thread.off('error', died).off('exit', died).off('message', receive);
     };
     const died = (reason: unknown) => {
@@ -63,6 +73,9 @@ export async function decodeAside(
       reject(new Error('the thread that decoded the image died', { cause: reason }));
     };
     const letGoAhead = async (pixels: number) => {
+      // Whoever waited for more with something in hand would wait for others who do the same.
+      giveBack();
+      giveBack = () => undefined;
       const leave = await budget.take(pixels);
       if (isOver) {
         leave();
@@ -80,7 +93,8 @@ export async function decodeAside(
       resolve(message);
     };
     thread.on('error', died).on('exit', died).on('message', receive);
-    const order: DecodeOrder = { bytes: copy, target, remainingMs: deadline - performance.now(), ...limits };
+    const remainingMs = deadline - performance.now();
+    const order: DecodeOrder = { bytes: copy, target, remainingMs, allowance, ...limits };
     thread.ref();
     thread.postMessage(order, [copy.buffer]);
   });
@@ -94,7 +108,7 @@ export async function decodeAside(
   throw error;
 }
 
-const boundless: PixelBudget = { take: () => Promise.resolve(() => undefined) };
+const boundless: Room = { budget: { take: () => Promise.resolve(() => undefined) }, allowance: Infinity };
 
 function startThread(): Worker {
   const thread = new Worker(entry, { name: 'decode' });

@@ -33,10 +33,12 @@ function whenRoom(pixels: number): Promise<void> {
   });
 }
 
-async function decode({ bytes, target, remainingMs, ...limits }: DecodeOrder): Promise<void> {
+async function decode({ bytes, target, remainingMs, allowance, ...limits }: DecodeOrder): Promise<void> {
   try {
     const deadline = performance.now() + remainingMs;
-    const image = await decodeImage(bytes, target, { ...limits, deadline }, whenRoom);
+    const image = await decodeImage(bytes, target, { ...limits, deadline }, async (pixels) => {
+      if (pixels > allowance) await whenRoom(pixels);
+    });
     send({ ok: true, image }, [image.pixels.buffer]);
     // Ten milliseconds, where decoding took hundreds.
     if (image.width * image.height > large && isCallable(collectGarbage)) collectGarbage();

@@ -29,11 +29,12 @@ export function createDecoder(
   budget = createPixelBudget(maxPixels),
 ): Decoder {
   const queue = new PQueue({ concurrency: decoders });
+  const room = { budget, allowance: Math.floor(maxPixels / decoders) };
   return (bytes, target, { deadline, priority, signal }) =>
     queue.add(
       () => {
         signal.throwIfAborted();
-        return decodeAside(bytes, target, { maxPixels, deadline, fastJpeg }, budget);
+        return decodeAside(bytes, target, { maxPixels, deadline, fastJpeg }, room);
       },
       { priority: priority === 'single' ? 1 : 0 },
     );

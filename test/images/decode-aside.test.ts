@@ -63,16 +63,17 @@ test('a thread that dies takes only its own image along, and is replaced', async
 test('a thread that dies while its image waits for room takes none', async () => {
   let enter: ((leave: () => void) => void) | undefined;
   const budget = {
-    take: () =>
+    take: (pixels: number) =>
       new Promise<() => void>((resolve) => {
-        enter = resolve;
+        if (pixels === 0) resolve(() => undefined);
+        else enter = resolve;
       }),
   };
   const decoding = decodeAside(
     small,
     target,
     { maxPixels: 50_000_000, deadline: performance.now() + 30_000, fastJpeg: false },
-    budget,
+    { budget, allowance: 0 },
   );
   decoding.catch(() => undefined);
   while (enter === undefined) await new Promise(setImmediate);

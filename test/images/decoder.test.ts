@@ -93,19 +93,28 @@ test('an image is decoded when there is room for its pixels, not before', { time
         const admit = () => {
           resolve(() => undefined);
         };
-        if (pixels === 400) enter = admit;
+        if (pixels === 2_250_000) enter = admit;
         else admit();
       }),
   };
   const decode = createDecoder({ ...oneAtATime, decoders: 2 }, budget);
   const { signal } = new AbortController();
   const finished: string[] = [];
-  const waits = decode(small, target, request(signal)).then(() => finished.push('small'));
-  await decode(large, target, request(signal)).then(() => finished.push('large'));
+  const waits = decode(large, target, request(signal)).then(() => finished.push('large'));
   while (enter === undefined) await new Promise(setImmediate);
+  await decode(small, target, request(signal)).then(() => finished.push('small'));
   enter();
   await waits;
-  assert.deepEqual(finished, ['large', 'small']);
+  assert.deepEqual(finished, ['small', 'large']);
+});
+
+test('large images side by side do not wait for each other for ever', { timeout: 60_000 }, async () => {
+  const decode = createDecoder({ decoders: 2, fastJpeg: false, maxPixels: 60_000 });
+  const { signal } = new AbortController();
+  const image = await noise(300, 200).png().toBuffer();
+  // Each has half of the room at first, and needs all of it.
+  const decoded = await Promise.all([1, 2, 3].map(() => decode(image, target, request(signal))));
+  assert.equal(decoded.length, 3);
 });
 
 test('a decoder has room for the largest image there may be', { timeout: 60_000 }, async () => {
@@ -124,23 +133,24 @@ test('a decoder has room for the largest image there may be', { timeout: 60_000 
 
 test('an image gives its pixels back when it cannot be decoded', async () => {
   const budget = watched(createPixelBudget(60_000));
-  const decode = createDecoder(oneAtATime, budget);
+  const decode = createDecoder({ decoders: 3, fastJpeg: false, maxPixels: 60_000 }, budget);
   const { signal } = new AbortController();
   const image = await noise(200, 150).png().toBuffer();
   await assert.rejects(decode(image.subarray(0, image.length / 2), target, request(signal)));
-  assert.deepEqual([budget.asked, budget.use.now], [[30_000], 0]);
+  assert.deepEqual([budget.asked, budget.use.now], [[20_000, 30_000], 0]);
 });
 
-test('a JPEG takes room for no more pixels than are decoded of it', async () => {
+test('an image asks for room beyond its part, a JPEG for no more pixels than are decoded of it', async () => {
   const budget = watched(createPixelBudget(4_000_000));
   const { signal } = new AbortController();
   for (const fastJpeg of [false, true]) {
-    const decode = createDecoder({ ...oneAtATime, fastJpeg }, budget);
+    const decode = createDecoder({ decoders: 40, maxPixels: 4_000_000, fastJpeg }, budget);
     for (const format of ['jpeg', 'png'] as const) {
       const image = await quarters(800, 600).toFormat(format).toBuffer();
       await decode(image, target, request(signal));
     }
   }
-  const eighth = 100 * 75;
-  assert.deepEqual(budget.asked, [480_000, 480_000, eighth, 480_000]);
+  const part = 100_000;
+  assert.deepEqual(budget.asked, [part, 480_000, part, 480_000, part, part, 480_000]);
+  assert.equal(budget.use.now, 0);
 });
