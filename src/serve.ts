@@ -5,7 +5,7 @@ import { buildApp } from './app.js';
 import type { Config } from './config.js';
 import { createEngine } from './engine/create-engine.js';
 import type { Engine } from './engine/engine.js';
-import { markAtOnce } from './garbage-collection.js';
+import { markAtOnce } from './runtime/garbage-collection.js';
 
 /** Serves until SIGTERM or SIGINT; SIGHUP loads the bundle again. */
 export async function serve(config: Config): Promise<void> {

@@ -4,6 +4,7 @@
  */
 import { createBatchLoop } from './batch-loop.js';
 import { BundleError } from './bundle-manifest.js';
+import { markAtOnce } from './garbage-collection.js';
 import {
   isMessageToWorker,
   type ItemAnswer,
@@ -13,6 +14,8 @@ import {
 } from './messages.js';
 import { answerBatch, type LoadedPipeline, loadPipeline, warmUp } from './load.js';
 import { ProviderError, providerError } from './providers.js';
+
+markAtOnce();
 
 /** Test hook: with this variable set, images of certain colours make the process crash or hang. */
 const beforeBatch =
