@@ -204,7 +204,7 @@ describe('the engine', () => {
     reserve(engine, 4).release();
   });
 
-  it('tells when to try again by what its last batches took', async (t) => {
+  it('tells when to try again by what its last batches took', { timeout: 30_000 }, async (t) => {
     const places = 10_000;
     const { engine } = await startTestEngine(t, { maxQueueImages: places, maxBatchSize: 1 });
     function retryAfterSeconds(): number {
@@ -221,11 +221,13 @@ describe('the engine', () => {
     const { pid } = await caption(engine, image(0));
     const before = retryAfterSeconds();
     assert.ok(before < 60);
-    const held = caption(engine, image(1, 'hold'));
-    await assert.rejects(reserve(engine, 1, { timeoutMs: 100 }).submit(image(2))); // time passes
-    process.kill(pid, 'SIGUSR2');
-    await held;
-    assert.ok(retryAfterSeconds() > before);
+    // On a busy machine the word that a batch has begun may come as late as its answer: then the next one tells.
+    do {
+      const held = caption(engine, image(1, 'hold'));
+      await assert.rejects(reserve(engine, 1, { timeoutMs: 100 }).submit(image(2))); // time passes
+      process.kill(pid, 'SIGUSR2');
+      await held;
+    } while (retryAfterSeconds() <= before);
   });
 
   it('frees a place when its image is answered', async (t) => {
