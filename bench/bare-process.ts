@@ -4,8 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import pLimit from 'p-limit';
-import { decodeAside } from '../src/images/decode-aside.js';
-import { markAtOnce } from '../src/runtime/garbage-collection.js';
+import { decodeAside, reusePixels } from '../src/images/decode-aside.js';
 import { type LoadedPipeline, loadPipeline, warmUp } from '../src/runtime/load.js';
 import type { CaptionOutcome } from '../src/runtime/messages.js';
 import {
@@ -17,7 +16,7 @@ import {
 import { mean } from './measure/statistics.js';
 
 interface Decoded {
-  readonly pixels: Uint8Array;
+  readonly pixels: Uint8Array<ArrayBuffer>;
   readonly decodeMs: number;
 }
 
@@ -26,9 +25,6 @@ interface Bare {
   readonly decodeNext: (count: number) => Promise<Decoded[]>;
   readonly caption: (images: readonly Decoded[]) => Promise<CaptionOutcome[]>;
 }
-
-// As the service's processes do: the comparison is of what lies between.
-markAtOnce();
 
 const decodeTimeoutMs = 60_000;
 /** Batches that are counted at least, however long each takes. */
@@ -54,7 +50,8 @@ async function load({ order, options, maxPixels, fastJpeg, decoders, photos }: B
     return limit(async () => {
       const started = performance.now();
       const limits = { maxPixels, fastJpeg, deadline: started + decodeTimeoutMs };
-      const { pixels } = await decodeAside(file, pipeline.manifest.image, limits);
+      // A copy, as bytes are handed over: the service's come with each request, too.
+      const { pixels } = await decodeAside(Buffer.concat([file]), pipeline.manifest.image, limits);
       return { pixels, decodeMs: performance.now() - started };
     });
   }
@@ -64,6 +61,7 @@ async function load({ order, options, maxPixels, fastJpeg, decoders, photos }: B
       const answers = await pipeline.captionBatch(
         images.map(({ pixels }) => ({ kind: 'caption', pixels, options })),
       );
+      for (const { pixels } of images) reusePixels(pixels);
       return answers.map((answer) => {
         if (!answer.ok) throw new Error(answer.message);
         return answer.outcome;

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { inferenceProcess } from '../../src/engine/inference-process.js';
 import {
   type BareLoadOrder,
   type BareTiming,
@@ -62,7 +63,8 @@ export async function startBarePipeline(orders: readonly BareLoadOrder[]): Promi
 }
 
 function startProcess(): ChildProcess {
-  return fork(entry, { execArgv: ['--enable-source-maps'], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  // As the service starts its processes: the comparison is of what lies between.
+  return fork(entry, { ...inferenceProcess(), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
 }
 
 function tell(child: ChildProcess, message: MessageToBare | undefined): void {

@@ -12,6 +12,7 @@ import {
   type WorkItem,
 } from '../runtime/messages.js';
 import { type Deferred, deferred } from './deferred.js';
+import { inferenceProcess } from './inference-process.js';
 import type { RestartReason } from './metrics.js';
 import { Watchdog } from './watchdog.js';
 
@@ -81,9 +82,7 @@ export function startWorker(
   const child = fork(fileURLToPath(entry), {
     serialization: 'advanced', // pixels travel as they are, not as JSON
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    execArgv: ['--enable-source-maps'],
-    // ONNX Runtime reports what it runs to its maker unless it is told not to, from version 1.29 on.
-    env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
+    ...inferenceProcess(),
   });
   logLines(child, logger);
 

@@ -1,7 +1,6 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { parentPort } from 'node:worker_threads';
 import { ServiceError } from '../problem.js';
+import { collectGarbage } from './collect-garbage.js';
 import { decodeImage } from './decode.js';
 import type { DecodeOrder, DecodeOutcome, RoomRequest } from './decode-aside.js';
 
@@ -15,12 +14,9 @@ function send(outcome: DecodeOutcome, transferred: ArrayBuffer[] = []): void {
 
 /** Pixels whose memory, three bytes each, is not left to V8, which would keep it for as long as this thread has nothing to do. */
 const large = 13_000_000;
-setFlagsFromString('--expose-gc');
-const collectGarbage: unknown = runInNewContext('gc');
-
-function isCallable(value: unknown): value is () => void {
-  return typeof value === 'function';
-}
+/** Images after which the same is done with what smaller ones have left. */
+const imagesPerCollection = 480;
+let images = 0;
 
 /** What ends the wait for room. */
 let goAhead: (() => void) | undefined;
@@ -33,15 +29,28 @@ function whenRoom(pixels: number): Promise<void> {
   });
 }
 
-async function decode({ bytes, target, remainingMs, allowance, ...limits }: DecodeOrder): Promise<void> {
+async function decode({
+  bytes,
+  spare,
+  target,
+  remainingMs,
+  allowance,
+  ...limits
+}: DecodeOrder): Promise<void> {
   try {
     const deadline = performance.now() + remainingMs;
-    const image = await decodeImage(bytes, target, { ...limits, deadline }, async (pixels) => {
-      if (pixels > allowance) await whenRoom(pixels);
+    const image = await decodeImage(bytes, target, {
+      ...limits,
+      deadline,
+      spare,
+      whenRoom: async (pixels) => {
+        if (pixels > allowance) await whenRoom(pixels);
+      },
     });
     send({ ok: true, image }, [image.pixels.buffer]);
     // Ten milliseconds, where decoding took hundreds.
-    if (image.width * image.height > large && isCallable(collectGarbage)) collectGarbage();
+    images += 1;
+    if (image.width * image.height > large || images % imagesPerCollection === 0) collectGarbage();
   } catch (error) {
     if (error instanceof ServiceError) {
       const { code, detail, cause } = error;

@@ -19,6 +19,14 @@ export interface DecodeLimits {
   readonly fastJpeg: boolean;
 }
 
+/** Where the pixels of an image come to lie, before and after they are resized. */
+export interface DecodeMemory {
+  /** Resolves when there is memory for so many pixels; asked once the header is read. */
+  readonly whenRoom: (pixels: number) => Promise<void>;
+  /** Becomes the pixels that are returned, if it has their size. */
+  readonly spare: ArrayBuffer | undefined;
+}
+
 export interface DecodedImage {
   /** [height, width, 3] of the target, row-major sRGB. */
   readonly pixels: Uint8Array<ArrayBuffer>;
@@ -41,15 +49,13 @@ sharp.concurrency(1);
  * The photo is read in libuv's thread pool and resized in this thread, which must not be that of the event loop that answers
  * requests: `decodeAside` calls this, and closes the loaders that are not for strangers.
  *
- * @param whenRoom resolves when there is memory for so many pixels; asked once the header is read
  * @throws ServiceError empty_image | unsupported_image_format | image_unreadable | image_too_many_pixels |
  *   deadline_exceeded
  */
 export async function decodeImage(
   bytes: Uint8Array,
   target: PixelTarget,
-  { maxPixels, deadline, fastJpeg }: DecodeLimits,
-  whenRoom: (pixels: number) => Promise<void>,
+  { maxPixels, deadline, fastJpeg, whenRoom, spare }: DecodeLimits & DecodeMemory,
 ): Promise<DecodedImage> {
   const format = supportedFormat(bytes);
   // The header's size is compared here, where the refusal can be worded, so sharp's own limit is off.
@@ -99,15 +105,13 @@ export async function decodeImage(
       `decoding gave ${pixels.length} bytes for ${decoded.width} × ${decoded.height} RGB pixels`,
     );
   }
-  const whole = isSame(decoded, fitted)
-    ? new Uint8Array(pixels) // memory of its own, which can be handed to another thread
-    : resample(pixels, { from: decoded, to: fitted, kernel: target.kernel });
-  return {
-    pixels: cutMiddle(whole, fitted, target),
-    width,
-    height,
-    format,
-  };
+  // Not sharp's memory, which cannot be handed to another thread.
+  const found = pixelsOf(target, spare);
+  const whole = isSame(fitted, target) ? found : pixelsOf(fitted);
+  if (isSame(decoded, fitted)) whole.set(pixels);
+  else resample(pixels, { from: decoded, to: fitted, kernel: target.kernel }, whole);
+  if (whole !== found) cutMiddle({ pixels: whole, size: fitted }, { pixels: found, size: target });
+  return { pixels: found, width, height, format };
 }
 
 /** Times the target's: a side that a whole picture is fitted to. What is longer would take memory for what is cut off. */
@@ -147,16 +151,25 @@ function decodedSize({ width, height }: Size, fitted: Size, least: number): Size
 }
 
 /** The middle of RGB pixels; a margin of half a pixel goes to the even neighbour, as Python rounds. */
-function cutMiddle(pixels: Uint8Array<ArrayBuffer>, from: Size, to: Size): Uint8Array<ArrayBuffer> {
-  if (isSame(from, to)) return pixels;
-  const left = halfToEven(from.width - to.width);
-  const top = halfToEven(from.height - to.height);
-  const cut = new Uint8Array(to.width * to.height * 3);
-  for (let row = 0; row < to.height; row += 1) {
-    const start = ((top + row) * from.width + left) * 3;
-    cut.set(pixels.subarray(start, start + to.width * 3), row * to.width * 3);
+function cutMiddle(from: Raster, to: Raster): void {
+  const left = halfToEven(from.size.width - to.size.width);
+  const top = halfToEven(from.size.height - to.size.height);
+  const rowBytes = to.size.width * 3;
+  for (let row = 0; row < to.size.height; row += 1) {
+    const start = ((top + row) * from.size.width + left) * 3;
+    to.pixels.set(from.pixels.subarray(start, start + rowBytes), row * rowBytes);
   }
-  return cut;
+}
+
+function pixelsOf({ width, height }: Size, spare?: ArrayBuffer): Uint8Array<ArrayBuffer> {
+  const bytes = width * height * 3;
+  return spare?.byteLength === bytes ? new Uint8Array(spare) : new Uint8Array(bytes);
+}
+
+interface Raster {
+  /** RGB [height, width, 3], row-major. */
+  readonly pixels: Uint8Array;
+  readonly size: Size;
 }
 
 function halfToEven(whole: number): number {

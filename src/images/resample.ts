@@ -31,9 +31,14 @@ const loops = createLoops();
  * when it shrinks, and each direction is rounded to bytes. Noise of a seventh of a level changes up to ten captions in a hundred.
  *
  * @param pixels [from.height, from.width, 3] row-major
+ * @param resized where they are written
  * @returns [to.height, to.width, 3] row-major
  */
-export function resample(pixels: Uint8Array, { from, to, kernel }: Resampling): Uint8Array<ArrayBuffer> {
+export function resample(
+  pixels: Uint8Array,
+  { from, to, kernel }: Resampling,
+  resized = new Uint8Array(to.width * to.height * 3),
+): Uint8Array<ArrayBuffer> {
   const isColumnsFirst = columnsFirst(from, to);
   const between = isColumnsFirst
     ? { width: from.width, height: to.height }
@@ -70,7 +75,8 @@ export function resample(pixels: Uint8Array, { from, to, kernel }: Resampling): 
   }
   if (isColumnsFirst) rows(middle, target, to.height);
   else columns(middle, target, [0, to.height]);
-  return memory.slice(target, target + to.width * to.height * 3);
+  resized.set(memory.subarray(target, target + resized.length));
+  return resized;
 }
 
 /** Rows of the photo that are in the loops' memory at once, and the rows [first, end) that the first direction makes of them. */

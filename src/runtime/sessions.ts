@@ -89,15 +89,13 @@ export async function loadGraphs(manifest: BundleManifest, order: LoadOrder): Pr
   const files = manifest.precisions[order.precision];
   if (files === undefined) throw new BundleError(`the bundle has no precision ${order.precision}`);
   const load = async (name: GraphName): Promise<PlacedGraph> => {
-    const model = await readBundleFile(order.bundlePath, manifest, files[name]);
-    const loadOn = async (provider: string): Promise<Candidate> => {
-      const session = await createSession(model, files[name], { ...order, provider });
-      checkSignature(files[name], session, signatures[name]);
-      return { provider, run: (feeds) => session.run(feeds), release: () => session.release() };
-    };
-    const wanted = await loadOn(order.provider);
+    const file = { name: files[name], bytes: await readBundleFile(order.bundlePath, manifest, files[name]) };
+    const wanted = await loadCandidate(name, file, order);
     const isUndecided = alsoOnCpu[order.provider]?.includes(name) ?? false;
-    return placeGraph(wanted, isUndecided ? [await loadOn('cpu')] : []);
+    return placeGraph(
+      wanted,
+      isUndecided ? [await loadCandidate(name, file, { ...order, provider: 'cpu' })] : [],
+    );
   };
   // One after the other: each holds its file's bytes only while it loads.
   const encoder = await load('encoder');
@@ -113,6 +111,21 @@ export async function loadGraphs(manifest: BundleManifest, order: LoadOrder): Pr
       decoder: await decoder.settle(),
       textEncoder: await textEncoder.settle(),
     }),
+  };
+}
+
+/** Not a closure of `loadGraphs`: what it returns would keep the file's bytes for as long as the graph. */
+async function loadCandidate(
+  name: GraphName,
+  file: { readonly name: string; readonly bytes: Buffer },
+  order: LoadOrder,
+): Promise<Candidate> {
+  const session = await createSession(file.bytes, file.name, order);
+  checkSignature(file.name, session, signatures[name]);
+  return {
+    provider: order.provider,
+    run: (feeds) => session.run(feeds),
+    release: () => session.release(),
   };
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Compile } from 'typebox/compile';
 import { CaptionResultSchema } from '../../src/http/schemas/caption-result.js';
+import { ServiceError } from '../../src/problem.js';
 import { quarters } from '../images/drawn.js';
 import { formOf, json, type Service, startService } from './service.js';
 
@@ -113,6 +114,20 @@ test('pixels reach the engine at the size of its bundle', async (t) => {
   const service = await startService(t);
   await caption(service, asForm());
   assert.equal(service.engine.items[0]?.pixels.length, 16 * 16 * 3);
+});
+
+test('the memory of pixels is for the next image once they are captioned, and not when that fails', async (t) => {
+  const service = await startService(t);
+  const { engine } = service;
+  assert.equal((await caption(service, asForm())).status, 200);
+  engine.failWith(new ServiceError('internal', 'a process may still have the pixels'));
+  assert.equal((await caption(service, asForm())).status, 500);
+  assert.equal((await caption(service, asForm())).status, 200);
+  const size = 16 * 16 * 3;
+  assert.deepEqual(
+    engine.items.map(({ pixels }) => pixels.length),
+    [0, size, size],
+  );
 });
 
 test('options not given have the defaults of the reference', async (t) => {

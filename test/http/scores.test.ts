@@ -24,6 +24,15 @@ const asJson = (members: object): RequestInit => ({
 const asBody: RequestInit = { headers: { 'content-type': 'image/png' }, body: photo };
 const [fits, differs] = ['A red picture, with a comma & more: é 🐶', 'a blue one'];
 
+test('the memory of pixels is for the next image once they are scored', async (t) => {
+  const service = await startService(t);
+  for (const text of [fits, differs]) assert.equal((await score(service, asForm(text))).status, 200);
+  assert.deepEqual(
+    service.engine.items.map(({ pixels }) => pixels.length),
+    [0, 16 * 16 * 3],
+  );
+});
+
 test('a form, a raw body and JSON get each text its scores, in the order sent', async (t) => {
   const service = await startService(t);
   const query = `?${String(new URLSearchParams([fits, differs].map((text): [string, string] => ['texts', text])))}`;

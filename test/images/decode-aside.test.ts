@@ -4,13 +4,13 @@ import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { decodeAside } from '../../src/images/decode-aside.js';
+import { decodeAside, reusePixels } from '../../src/images/decode-aside.js';
 import { ServiceError } from '../../src/problem.js';
 import { quarters, svg } from './drawn.js';
 
 const target = { width: 16, height: 16, resize: 'stretch', kernel: 'cubic' } as const;
 const decode = (bytes: Uint8Array) =>
-  decodeAside(bytes, target, {
+  decodeAside(Uint8Array.from(bytes), target, {
     maxPixels: 50_000_000,
     deadline: performance.now() + 30_000,
     fastJpeg: false,
@@ -22,7 +22,7 @@ const large = await quarters(4000, 3000).jpeg().toBuffer();
 const threads: Worker[] = [];
 process.on('worker', (thread) => threads.push(thread));
 
-test('images side by side each get their own result, and their bytes stay with the caller', async () => {
+test('images side by side each get their own result', async () => {
   const sizes = [20, 300, 50, 200];
   const images = await Promise.all(sizes.map((side) => quarters(side, 40).png().toBuffer()));
   const decoded = await Promise.all(images.map(decode));
@@ -30,10 +30,38 @@ test('images side by side each get their own result, and their bytes stay with t
     decoded.map(({ width }) => width),
     sizes,
   );
-  assert.ok(images.every(({ length }) => length > 0));
   const { length: started } = threads;
   await Promise.all(images.map(decode));
   assert.equal(threads.length, started, 'threads that waited were not taken again');
+});
+
+test('bytes are handed over, but for those whose memory belongs to others too', async () => {
+  const limits = { maxPixels: 50_000_000, deadline: performance.now() + 30_000, fastJpeg: false };
+  const own = Uint8Array.from(small);
+  assert.equal((await decodeAside(own, target, limits)).width, 320);
+  assert.equal(own.length, 0);
+
+  const two = Buffer.concat([small, small]);
+  const first = two.subarray(0, small.length);
+  assert.equal((await decodeAside(first, target, limits)).width, 320);
+  assert.deepEqual(two, Buffer.concat([small, small]));
+});
+
+test('pixels that are given back become those of a later image, whatever its target', async () => {
+  const { pixels: expected } = await decode(small);
+  const { pixels } = await decode(large);
+  reusePixels(pixels);
+  const { pixels: again } = await decode(small);
+  assert.equal(pixels.length, 0, 'the memory was not handed on');
+  assert.deepEqual(again, expected);
+
+  // Memory of another size is of no use, and does no harm.
+  reusePixels(again);
+  const other = { width: 8, height: 10, resize: 'crop', kernel: 'cubic' } as const;
+  const limits = { maxPixels: 50_000_000, deadline: performance.now() + 30_000, fastJpeg: false };
+  const cut = await decodeAside(Uint8Array.from(small), other, limits);
+  assert.equal(cut.pixels.length, 8 * 10 * 3);
+  assert.deepEqual((await decode(small)).pixels, expected);
 });
 
 test('what is wrong with an image is told with its cause', async () => {
@@ -70,7 +98,7 @@ test('a thread that dies while its image waits for room takes none', async () =>
       }),
   };
   const decoding = decodeAside(
-    small,
+    Uint8Array.from(small),
     target,
     { maxPixels: 50_000_000, deadline: performance.now() + 30_000, fastJpeg: false },
     { budget, allowance: 0 },
@@ -129,7 +157,7 @@ describe('the end of the process', () => {
     (async () => {
       const { decodeAside } = await import('${new URL('../../src/images/decode-aside.js', import.meta.url).href}');
       const image = Buffer.from('${large.toString('base64')}', 'base64');
-      const decode = () => decodeAside(image, ${JSON.stringify(target)}, {
+      const decode = () => decodeAside(Buffer.concat([image]), ${JSON.stringify(target)}, {
         maxPixels: 5e7, deadline: performance.now() + 30000, fastJpeg: false,
       });
       ${program}

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { collectGarbage } from '../../src/images/collect-garbage.js';
 import { verifyFiles } from '../../src/runtime/bundle.js';
 import type { BundleManifest } from '../../src/runtime/bundle-manifest.js';
 import { genderedWords } from '../../src/runtime/gendered-words.js';
@@ -38,6 +40,22 @@ describe('the embedded bundle', () => {
 
   it('is what its manifest says', async () => {
     await verifyFiles(defaultBundle, manifest);
+  });
+
+  it('is in memory once: what was read of its files is let go', async () => {
+    const bytes = async () => {
+      for (let round = 0; round < 3; round += 1) {
+        collectGarbage();
+        await setTimeout(20); // what lies outside of the heap is freed by another thread
+      }
+      return process.memoryUsage().arrayBuffers;
+    };
+    const atFirst = await bytes();
+    const another = await loadPipeline(loadOrder(choosePrecision(manifest, 'cpu')));
+    const kept = (await bytes()) - atFirst;
+    assert.ok(another.manifest);
+    // The concepts and the centroids; the smallest of the four graphs' files has 7 MB.
+    assert.ok(kept > 0 && kept < 4_000_000, `${kept} bytes`);
   });
 
   it('tokenizes as the library with which its text encoder was trained', async () => {

@@ -1,3 +1,4 @@
+import { reusePixels } from '../../images/decode-aside.js';
 import type { CaptionOutcome } from '../../runtime/messages.js';
 import { round } from '../round.js';
 import type { CaptionResult } from '../schemas/caption-result.js';
@@ -21,6 +22,7 @@ export async function captionImage(
   const { bundle } = reservation.model;
   const { pixels, image, decodeMs } = await readPixels(way, source, bundle.image, admission);
   const { outcome, queueMs, cached } = await reservation.submit({ kind: 'caption', pixels, options });
+  reusePixels(pixels);
   const { concepts, gridSize, timing } = outcome;
   const captions = outcome.candidates.map(({ text, ...scores }) => ({ text, ...rounded(scores) }));
   const { text, ...scores } = best(captions);

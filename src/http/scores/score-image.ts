@@ -1,3 +1,4 @@
+import { reusePixels } from '../../images/decode-aside.js';
 import { round } from '../round.js';
 import type { ScoreResult } from '../schemas/score.js';
 import type { Admitted } from '../submission/admission.js';
@@ -19,6 +20,7 @@ export async function scoreImage(
   const { bundle } = reservation.model;
   const { pixels, image, decodeMs } = await readPixels(way, source, bundle.image, admission);
   const { outcome, queueMs, cached } = await reservation.score({ kind: 'score', pixels, texts });
+  reusePixels(pixels);
   return {
     scores: outcome.scores.map(({ cosine, clipScore, matchProbability, isCut }, index) => ({
       text: texts[index] ?? '',

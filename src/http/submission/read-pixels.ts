@@ -18,7 +18,7 @@ export interface ImageWay {
 
 export interface ReadImage {
   /** [height, width, 3] of the target, row-major sRGB. */
-  readonly pixels: Uint8Array;
+  readonly pixels: Uint8Array<ArrayBuffer>;
   /** The image that was sent, for the answer. */
   readonly image: Omit<DecodedImage, 'pixels'>;
   /** Milliseconds waiting for a decoder, and decoding. */
