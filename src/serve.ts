@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
@@ -5,7 +6,6 @@ import { buildApp } from './app.js';
 import type { Config } from './config.js';
 import { createEngine } from './engine/create-engine.js';
 import type { Engine } from './engine/engine.js';
-import { markAtOnce } from './runtime/garbage-collection.js';
 
 /** Serves until SIGTERM or SIGINT; SIGHUP loads the bundle again. */
 export async function serve(config: Config): Promise<void> {
@@ -50,4 +50,16 @@ async function close(app: FastifyInstance, engine: Engine, graceMs: number): Pro
   clearTimeout(grace);
   await engine.drain();
   app.log.info('all is answered');
+}
+
+/**
+ * Lets V8 mark what is alive in one go, not step by step beside the program.
+ *
+ * The heaps here are small, 25 MB in the serving process, but bodies, pixels and tensors of 60 MB a second pass through outside of
+ * them. V8 took that for a reason to begin marking three times a second; its steps, and the threads that mark beside
+ * them, cost a tenth of the CPU. In one go it takes 10 to 20 ms at a time.
+ */
+function markAtOnce(): void {
+  setFlagsFromString('--no-incremental-marking');
+  setFlagsFromString('--no-memory-reducer');
 }

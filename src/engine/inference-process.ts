@@ -5,7 +5,7 @@ export function inferenceProcess(): Pick<ForkOptions, 'execArgv' | 'env'> {
   return {
     execArgv: [
       '--enable-source-maps',
-      // See garbage-collection.ts.
+      // See `markAtOnce` of serve.ts.
       '--no-incremental-marking',
       // The part of the heap for what is new would grow with the batches that were answered, to 32 MB.
       '--max-semi-space-size=4',

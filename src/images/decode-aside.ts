@@ -50,8 +50,8 @@ const spares: ArrayBuffer[] = [];
 const mostSpares = 64;
 
 /**
- * Takes back the memory of pixels that nothing needs any more: they have no length from then on. What is not given back is
- * left to V8, which frees it late.
+ * Takes back the memory of pixels that nothing needs any more: they lose their length to a later image. What is not given back
+ * is left to V8, which frees it late.
  */
 export function reusePixels({ buffer }: Uint8Array<ArrayBuffer>): void {
   if (spares.length < mostSpares) spares.push(buffer);

@@ -48,8 +48,8 @@ async function decode({
       },
     });
     send({ ok: true, image }, [image.pixels.buffer]);
-    // Ten milliseconds, where decoding took hundreds.
     images += 1;
+    // Ten milliseconds, where decoding a large one took hundreds.
     if (image.width * image.height > large || images % imagesPerCollection === 0) collectGarbage();
   } catch (error) {
     if (error instanceof ServiceError) {
