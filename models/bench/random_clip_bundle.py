@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from pcmnet.bundle import Logistic, Pieces, write_bundle
-from pcmnet.clip import VIT_L_14, ClipImageEncoder, ClipSizes, ClipTextEncoder, new_clip
 from pcmnet.config import ModelConfig
-from pcmnet.dual_encoder import packaged_sentence_encoder
-from pcmnet.export_graphs import decoder_graph, encoder_graph, mixup_graph, text_encoder_graph
-from pcmnet.model import PCMNet
-from pcmnet.onnx_weights import store
-from pcmnet.text import UNKNOWN, Vocabulary
+from pcmnet.data.text import UNKNOWN, Vocabulary
+from pcmnet.export.bundle import BundleParts, Logistic, write_bundle
+from pcmnet.export.graphs import decoder_graph, encoder_graph, mixup_graph, text_encoder_graph
+from pcmnet.model.clip import VIT_L_14, ClipImageEncoder, ClipSizes, ClipTextEncoder, new_clip
+from pcmnet.model.dual_encoder import packaged_sentence_encoder
+from pcmnet.model.pcm_net import PCMNet
+from pcmnet.quantize.storage import store
 
 CONCEPTS = 446
 CENTROIDS = 256
@@ -31,14 +31,14 @@ CENTROIDS = 256
 VOCABULARY = 10200
 
 
-def random_pieces(sizes: ClipSizes, vocabulary: int = VOCABULARY) -> Pieces:
+def random_parts(sizes: ClipSizes, vocabulary: int = VOCABULARY) -> BundleParts:
     """The text side stands behind the packaged tokenizer, whose ids are within CLIP's."""
     torch.manual_seed(1)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(packaged_sentence_encoder(), local_files_only=True)
     clip = new_clip(sizes, end=tokenizer.sep_token_id)
     encoder = ClipImageEncoder(clip, sizes).eval()
     config = ModelConfig(grid_width=encoder.width, embedding=sizes.embedding, patches=encoder.patches, vocabulary=vocabulary)
-    return Pieces(
+    return BundleParts(
         encoder=encoder,
         text_encoder=ClipTextEncoder(clip, sizes, tokenizer).eval(),
         captioner=PCMNet(config).eval(),
@@ -68,9 +68,9 @@ def in_half_precision(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def export(folder: Path, sizes: ClipSizes, precisions: tuple[str, ...] = ("fp16", "w8"), vocabulary: int = VOCABULARY) -> None:
-    pieces = random_pieces(sizes, vocabulary)
-    towers = {"encoder": encoder_graph(pieces.encoder, sizes.side), "textEncoder": text_encoder_graph(pieces.text_encoder)}
-    rest = {"mixup": mixup_graph(pieces.captioner), "decoder": decoder_graph(pieces.captioner)}
+    parts = random_parts(sizes, vocabulary)
+    towers = {"encoder": encoder_graph(parts.encoder, sizes.side), "textEncoder": text_encoder_graph(parts.text_encoder)}
+    rest = {"mixup": mixup_graph(parts.captioner), "decoder": decoder_graph(parts.captioner)}
     graphs = {
         precision: {
             **{
@@ -80,7 +80,7 @@ def export(folder: Path, sizes: ClipSizes, precisions: tuple[str, ...] = ("fp16"
         }
         for precision in precisions
     }
-    write_bundle(pieces, graphs.items(), folder)
+    write_bundle(parts, graphs.items(), folder)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from pcmnet.clip import BYTES, SPECIAL_TOKENS, ClipSizes
+from pcmnet.model.clip import BYTES, SPECIAL_TOKENS, ClipSizes
 
 # Threads that spin while they wait would only slow each other where cores are shared.
 torch.set_num_threads(1)

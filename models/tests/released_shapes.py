@@ -24,18 +24,17 @@ from random_clip import random_openai_state, write_merges
 from served import compile_service, service
 from torch import Tensor, nn
 
-from pcmnet.answers import Answering
-from pcmnet.bundle import Pieces
 from pcmnet.cli import main as pcmnet
-from pcmnet.clip import VIT_B_32, VIT_L_14, ClipSizes
-from pcmnet.config import ModelConfig
-from pcmnet.convert import released_pieces
-from pcmnet.data import decode_photo, photos_in
-from pcmnet.embedded import captions_by_service
-from pcmnet.export import PRECISIONS
-from pcmnet.export_compare import Comparison, compare_graphs
-from pcmnet.model import PCMNet
-from pcmnet.text import sentence_of
+from pcmnet.config import PRECISIONS, ModelConfig, read_config
+from pcmnet.data.photos import decode_photo, photos_in
+from pcmnet.data.text import sentence_of
+from pcmnet.evaluate.answers import Answering
+from pcmnet.evaluate.service import captions_by_service
+from pcmnet.export.bundle import BundleParts
+from pcmnet.export.compare import Comparison, compare_graphs
+from pcmnet.export.convert import released_parts
+from pcmnet.model.clip import VIT_B_32, VIT_L_14, ClipSizes
+from pcmnet.model.pcm_net import PCMNet
 
 TOWERS = {"ViT-B/32": VIT_B_32, "ViT-L/14": VIT_L_14}
 WORDS, CONCEPTS = 10_199, 446
@@ -85,6 +84,8 @@ def write_released(folder: Path, sizes: ClipSizes) -> None:
     write_merges(folder / FILES["merges"], sizes)
     state = {f"module.{name}": value for name, value in random_captioner(sizes, clip).state_dict().items()}
     torch.save({"model": state, "trainer": {"epoch": 10}}, folder / "checkpoint.pth")
+    shape = f"grid_width = {sizes.vision_width}\nembedding = {sizes.embedding}\npatches = {sizes.rows**2}\n"
+    (folder / "config.toml").write_text(f"[model]\n{shape}")
     vectors = 1.007 * F.normalize(torch.randn(CONCEPTS, sizes.embedding), dim=-1)
     (folder / FILES["concepts"]).write_bytes(pickle.dumps(([f"concept{n}" for n in range(CONCEPTS)], vectors.half())))
     words = [*(f"word{n}" for n in range(WORDS - 1)), "UNK"]
@@ -94,12 +95,13 @@ def write_released(folder: Path, sizes: ClipSizes) -> None:
 def convert(folder: Path, bundle: Path, precisions: Sequence[str], photos: Path) -> None:
     options = [part for name, file in FILES.items() for part in (f"--{name}", str(folder / file))]
     calibrated = ["--photos", str(photos)] if "int8" in precisions else []
-    pcmnet(["convert", str(folder / "checkpoint.pth"), *options, "--out", str(bundle), "--precisions", *precisions, *calibrated])
+    options += ["--config", str(folder / "config.toml"), "--out", str(bundle), "--precisions", *precisions, *calibrated]
+    pcmnet(["convert", str(folder / "checkpoint.pth"), *options])
 
 
-def pieces_of(folder: Path) -> Pieces:
+def parts_of(folder: Path) -> BundleParts:
     named = (folder / FILES[name] for name in ("clip", "concepts", "vocabulary", "merges"))
-    return released_pieces(folder / "checkpoint.pth", *named).pieces
+    return released_parts(folder / "checkpoint.pth", *named, config=read_config(folder / "config.toml")).parts
 
 
 def pixels_of(photos: Sequence[Path], sizes: ClipSizes) -> NDArray[np.uint8]:
@@ -107,7 +109,7 @@ def pixels_of(photos: Sequence[Path], sizes: ClipSizes) -> NDArray[np.uint8]:
 
 
 def compare(folder: Path, bundle: Path, pixels: NDArray[np.uint8]) -> Comparison:
-    return compare_graphs(pieces_of(folder), bundle, "fp32", pixels, TEXTS)
+    return compare_graphs(parts_of(folder), bundle, "fp32", pixels, TEXTS)
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,9 @@ def serve(bundle: Path, precision: str, photos: Sequence[Path], sizes: ClipSizes
     began = time.monotonic()
     with service(bundle, precision, REQUEST_TIMEOUT_MS="600000", PROVIDER="cpu") as (url, process):
         started = time.monotonic() - began
-        captions_by_service(url, photos[:2], None)
+        captions_by_service(url, photos[:2])
         began = time.monotonic()
-        captions = captions_by_service(url, photos, None)
+        captions = captions_by_service(url, photos)
         seconds = time.monotonic() - began
         memory = sum(peak_of(each) for each in (process, *children_of(process)))
     answers = Answering(bundle, precision).answer(pixels_of(photos, sizes)).answers

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from random_clip import SMALL, random_openai_state, write_merges
+
+from pcmnet.config import read_config
+from pcmnet.paper.run import PaperRun
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 """Real photos, where they lie beside the repository."""
@@ -51,19 +54,33 @@ batch_size = 16
 epochs = 60
 optimizer = "adamw" # the paper's schedule warms up for 10,000 steps
 learning_rate = 2e-3
+warmup_steps = 100
+weight_decay = 0.01
 clip_weight_alpha = 4.0
 bf16 = false
 """
 
 
+SHORT = (
+    *("captioner.epochs=2", "captioner.batch_size=8", "model.dropout=0.1"),
+    *("captioner.optimizer='adam'", "captioner.learning_rate=3e-4"),
+)
+"""Changes with which the run takes seconds, by the paper's schedule."""
+
+
 def _drawn(count: int) -> list[tuple[Image.Image, str]]:
+    """Bands on a ground: its colour is the thing and the band's place is the place, so that captions can be learned."""
     rng = np.random.default_rng(3)
     things, places = ["cat", "dog", "horse", "bird", "car", "boat"], ["table", "street", "field", "river", "house"]
+    grounds = rng.integers(0, 256, (len(things), 3))
     photos = []
     for n in range(count):
-        colours = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
-        image = Image.fromarray(colours).resize((90 + n % 7, 70), Image.Resampling.NEAREST)
-        photos.append((image, f"A {things[n % 6]} near the {places[n % 5]} number {n}."))
+        thing, place, width = n % len(things), n % len(places), 90 + n % 7
+        pixels = np.broadcast_to(grounds[thing], (70, width, 3)) + rng.normal(0, 8, (70, width, 3))
+        band = slice(place * width // len(places), (place + 1) * width // len(places))
+        pixels[:, band] = 255 - pixels[:, band]
+        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        photos.append((image, f"A {things[thing]} near the {places[place]}."))
     return photos
 
 
@@ -84,7 +101,8 @@ def write_tiny_run(folder: Path) -> Path:
     images.mkdir(parents=True)
     rows = []
     for n, (image, caption) in enumerate(sample_photos(TRAIN + TEST)):
-        image.save(images / f"{n:03}.png")
+        # Of the model's size: random weights make another sentence of pixels that Pillow and libvips resize by other roundings.
+        ImageOps.fit(image, (SMALL.side, SMALL.side)).save(images / f"{n:03}.png")
         rows.append({"image": f"{n:03}.png", "captions": [caption], "split": "train" if n < TRAIN else "test"})
     (folder / "data" / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     torch.save(random_openai_state(SMALL), folder / "data" / "clip.pt")
@@ -93,3 +111,8 @@ def write_tiny_run(folder: Path) -> Path:
     (folder / "released.toml").write_bytes(base.read_bytes())
     (folder / "tiny.toml").write_text(CONFIG)
     return folder / "tiny.toml"
+
+
+def run_of(prepared: Path, out: Path, *changes: str) -> PaperRun:
+    """The tiny run with `SHORT` and other changes; `prepared` is what `write_tiny_run` wrote, `out` the run's folder."""
+    return PaperRun(read_config(prepared / "tiny.toml", [*SHORT, *changes]), prepared / "data", out)

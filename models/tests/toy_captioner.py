@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pcmnet.config import ModelConfig
-from pcmnet.model import Memory, PCMNet
+from pcmnet.model.pcm_net import Memory, PCMNet
 
 # These matrices are too small to share out; idle threads that spin would only slow each other.
 torch.set_num_threads(1)

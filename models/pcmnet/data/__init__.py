@@ -1,0 +1,1 @@
+"""What is read from disk and what it becomes: images, captions, vocabularies, stored features."""

@@ -1,0 +1,1 @@
+"""From trained modules to a bundle: ONNX graphs, the manifest, the comparison with PyTorch."""

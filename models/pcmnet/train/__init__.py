@@ -1,0 +1,1 @@
+"""Losses, the training loops, and what every loop shares."""
