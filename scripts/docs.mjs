@@ -1,14 +1,18 @@
-// Writes what docs/ repeats of the code and of the embedded bundle: error codes, settings, metrics, the help of the command line,
-// and the figures of the confidence. With --check it only compares, and fails when they differ.
+// Writes the parts of docs/ that come from the code and from the embedded bundle: error codes, settings, metrics, the
+// command line's help, and the figures of the confidence. With --check it only compares, and fails when they differ.
 import { readFileSync, writeFileSync } from 'node:fs';
 import Fastify from 'fastify';
 import { Registry } from 'prom-client';
 import { createProgram } from '../dist/src/cli/program.js';
 import { settingsFacts } from '../dist/src/config.js';
-import { createEngineMetrics } from '../dist/src/engine/metrics.js';
-import { ResultCache } from '../dist/src/engine/result-cache.js';
+import { createEngineMetrics } from '../dist/src/scheduler/metrics.js';
+import { ResultCache } from '../dist/src/scheduler/result-cache.js';
 import { metricsPlugin } from '../dist/src/http/plugins/metrics.js';
-import { problems } from '../dist/src/problem.js';
+import { createUploads } from '../dist/src/http/uploads.js';
+import { createJobMetrics } from '../dist/src/jobs/metrics.js';
+import { createMemoryMetric } from '../dist/src/resident-memory.js';
+import { statusOf } from '../dist/src/http/problem-details.js';
+import { errorCodes } from '../dist/src/errors.js';
 
 const generated = 'Generated from the code by `npm run docs`: do not edit.';
 
@@ -19,33 +23,41 @@ const files = {
 
 ${generated}
 
-Whatever goes wrong is answered with a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)): \`type\`, \`title\`,
-\`status\`, \`detail\`, \`code\`, \`requestId\`. Branch on \`code\`: it is stable. \`detail\` is for people and may change. \`requestId\` is
-the \`x-request-id\` of the answer, and finds the request in the log. At 429 and 503 \`Retry-After\` says how many seconds to wait.
-In a batch, an image that fails has its problem in its own entry. The command line uses the same codes. Only what comes before there is a
-request has no document: what is not HTTP is answered with a bare 400, header fields that do not come in time with a bare 408, and an
-\`Expect\` other than \`100-continue\` with a bare 417.
+Every error is answered with a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) whose members are
+\`type\`, \`title\`, \`status\`, \`detail\`, \`code\` and \`requestId\`. Branch on \`code\`: it is stable. \`detail\` is for people
+and may change. \`requestId\` is the \`x-request-id\` of the answer, and finds the request in the log. At 429 and 503
+\`Retry-After\` says how many seconds to wait. In a batch, an image that fails has its problem in its own entry. The
+command line uses the same codes.
+
+Errors that occur before there is a request have no document: input that is not HTTP is answered with a bare 400, header
+fields that do not arrive in time with a bare 408, and an \`Expect\` other than \`100-continue\` with a bare 417.
 
 ${table(
-  ['code', 'status', 'what happened', 'what to do'],
-  Object.entries(problems).map(([code, { status, title, remedy }]) => [`\`${code}\``, status, title, remedy]),
+  ['code', 'status', 'meaning', 'what to do'],
+  Object.entries(errorCodes).map(([code, { title, remedy }]) => [
+    `\`${code}\``,
+    statusOf[code],
+    title,
+    remedy,
+  ]),
 )}
 `,
   'settings.md': () => `# Settings
 
 ${generated}
 
-Settings are environment variables. An empty one is an unset one; a wrong one stops the start, with a line that says what it takes.
+Settings are environment variables. An empty variable counts as unset. An invalid one stops the start, with a line that
+says which values it accepts.
 
 ${table(
-  ['variable', 'what it is', 'takes', 'without it'],
+  ['variable', 'meaning', 'values', 'default'],
   settingsFacts().map(({ name, help, takes, state }) => [`\`${name}\``, help, takes, state]),
 )}
 `,
   'observability.md': (text) =>
     text.replace(
       /(<!-- metrics -->\n)[\s\S]*?(<!-- end -->)/,
-      (_, begin, end) => `${begin}${table(['metric', 'type', 'labels', 'what it is'], metricRows())}\n${end}`,
+      (_, begin, end) => `${begin}${table(['metric', 'type', 'labels', 'meaning'], metricRows())}\n${end}`,
     ),
   'cli.md': (text) =>
     text.replace(
@@ -66,7 +78,7 @@ ${table(
 
 const metrics = await allMetrics();
 
-/** By the name of their place: what the bundle's exporter measured on its validation photos. */
+/** What the bundle's exporter measured on its validation photos, by the name of the marker in the page. */
 function confidenceFigures({ id, version, quality, calibration }) {
   const { threshold, share, groups, minConfidence } = quality.confidence;
   const percent = (value) => (value === null ? '–' : `${Math.round(value * 100)} %`);
@@ -74,24 +86,26 @@ function confidenceFigures({ id, version, quality, calibration }) {
   const kinds = Object.entries(quality.nonPhotoConfidence).sort(([, a], [, b]) => a - b);
   const { confidence, matchProbability } = calibration;
   return {
-    model: `The figures here are those of \`${id}\` ${version}; each bundle has its own, in its model card and in \`GET /v1/models\`.`,
-    label: `That score is ${threshold.toFixed(3)} here, and ${(share * 100).toFixed(1)} % of this model's captions reach it.`,
+    model: `The figures on this page are those of \`${id}\` ${version}; each bundle has its own, in its model card and in
+\`GET /v1/models\`.`,
+    label: `That score is ${threshold.toFixed(3)} for this bundle, and ${(share * 100).toFixed(1)} % of its captions reach it.`,
     groups: table(
       ['confidence, mean of the group', ...twoDigits('confidence')],
       [['share that was good', ...twoDigits('good')]],
     ),
-    errors: `The expected calibration error is ${confidence.error.ece.toFixed(3)}; the area under the ROC curve, how well it tells good captions from
-others, is ${confidence.error.auroc.toFixed(3)} (95 % interval ${confidence.error.aurocLow.toFixed(3)} to ${confidence.error.aurocHigh.toFixed(3)}).`,
-    nonPhotos: `Its mean over drawings that are no photos: ${kinds.map(([kind, mean]) => `${mean.toFixed(2)} for ${kind}`).join(', ')}.`,
+    errors: `The expected calibration error is ${confidence.error.ece.toFixed(3)}. The area under the ROC curve, which says how well the confidence
+separates good captions from others, is ${confidence.error.auroc.toFixed(3)} (95 % interval ${confidence.error.aurocLow.toFixed(3)} to ${confidence.error.aurocHigh.toFixed(3)}).`,
+    nonPhotos: `The mean confidence of images that are not photos:
+${kinds.map(([kind, mean]) => `${kind} ${mean.toFixed(2)}`).join(', ')}.`,
     minConfidence: table(
-      ['`minConfidence`', 'photos with a caption', 'of these good', 'of all good captions kept'],
+      ['`minConfidence`', 'photos with a caption', 'of these, good', 'of all good captions, kept'],
       minConfidence.map(({ least, captioned, good, kept }) => [
         least,
         ...[captioned, good, kept].map(percent),
       ]),
     ),
-    match: `It tells photos apart by their subject: AUROC ${matchProbability.error.auroc.toFixed(3)} against the caption of a random other photo, expected calibration error
-${matchProbability.error.ece.toFixed(3)}.`,
+    match: `It separates photos by their subject: AUROC ${matchProbability.error.auroc.toFixed(3)} against the caption of a random other photo, expected
+calibration error ${matchProbability.error.ece.toFixed(3)}.`,
   };
 }
 
@@ -99,9 +113,13 @@ ${matchProbability.error.ece.toFixed(3)}.`,
 async function allMetrics() {
   const registry = new Registry();
   const none = () => 0;
-  const gauges = { waiting: none, placesUsed: none, workersReady: none, model: () => undefined };
+  const gauges = { waiting: none, slotsUsed: none, workersReady: none, model: () => undefined };
   createEngineMetrics(registry, gauges);
-  new ResultCache(1, registry, () => undefined);
+  new ResultCache({ maxSize: 1, sizeOf: () => 1, onLeave: () => undefined, registry });
+  createUploads({ graceMs: 0, maxBytes: 1, registry });
+  createMemoryMetric(registry, { serving: () => [], decode: () => [], inference: () => [] });
+  const counts = { getJobCounts: () => Promise.resolve({}) };
+  createJobMetrics(registry, { jobs: counts, shards: counts, hooks: counts });
   const app = Fastify();
   await app.register(metricsPlugin, { registry });
   await app.close();

@@ -7,13 +7,13 @@ import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parser } from '@prometheus-io/lezer-promql';
 import { parse } from 'yaml';
 
-const { SERVICE_URL, API_KEY, PHOTO } = process.env;
+const { SERVICE_URL, API_KEY, PHOTO, PHOTOS } = process.env;
 const folder = fileURLToPath(new URL('../docker/', import.meta.url));
 const read = (name) => readFileSync(join(folder, name), 'utf8');
 const rules = parse(read('monitoring/rules.yml')).groups.flatMap((group) => group.rules);
@@ -107,7 +107,7 @@ async function withPrometheus(use) {
 }
 
 async function evaluateAll(address) {
-  const photos = readdirSync(dirname(PHOTO)).map((name) => join(dirname(PHOTO), name));
+  const photos = readdirSync(PHOTOS).map((name) => join(PHOTOS, name));
   let empty = [];
   // Rates need samples of two moments, and rules read rules.
   for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(1000)) {

@@ -4,8 +4,8 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
-const source = new URL('../src/http/playground/', import.meta.url);
-const target = new URL('../dist/src/http/playground/', import.meta.url);
+const source = new URL('../src/playground/', import.meta.url);
+const target = new URL('../dist/src/playground/', import.meta.url);
 const compilerOptions = {
   module: ts.ModuleKind.ESNext,
   target: ts.ScriptTarget.ES2022,

@@ -1,5 +1,6 @@
 // Runs every compiled test file, or those whose path contains one of the arguments: `npm test -- images`.
-// Tests in test/browser and test/webgpu need a Chromium, so they run only where an argument begins with their folder's name.
+// Tests in test/browser and test/webgpu need a Chromium, those in test/s3 a server of S3, those in test/jobs one of Redis, and
+// those in test/metadata ExifTool and exiv2, so they run only where an argument begins with their folder's name.
 // Node 20 takes no glob patterns for --test, so the files are listed here.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -9,7 +10,9 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const wanted = process.argv.slice(2);
 /** Folders of tests that need more than Node. */
-const special = ['browser', 'webgpu'].filter((folder) => !wanted.some((part) => part.startsWith(folder)));
+const special = ['browser', 'webgpu', 's3', 'jobs', 'metadata'].filter(
+  (folder) => !wanted.some((part) => part.startsWith(folder)),
+);
 const files = readdirSync(join(root, 'dist/test'), { recursive: true })
   .map((name) => join('dist/test', name))
   .filter((path) => path.endsWith('.test.js'))
@@ -20,7 +23,8 @@ if (files.length === 0) {
   process.stderr.write(`no test file matches ${wanted.join(' ')}\n`);
   process.exit(1);
 }
-const command = ['--enable-source-maps', '--test', '--test-reporter=spec', ...files];
+// Forced to exit: services that a failed test left running would keep its process alive, and it ends them when it exits.
+const command = ['--enable-source-maps', '--test', '--test-force-exit', '--test-reporter=spec', ...files];
 // Coverage of a part of the tests says nothing. Node 20's own cannot read these source maps, so c8 takes it.
 const coverage =
   wanted.length === 0 ? [fileURLToPath(import.meta.resolve('c8/bin/c8.js')), process.execPath] : [];

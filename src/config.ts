@@ -1,119 +1,40 @@
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import ipaddr from 'ipaddr.js';
-import { type ApiKeyHash, hashApiKey } from './http/api-keys.js';
+import {
+  acceptedBy,
+  type ApiKeyHash,
+  apiKeyHashes,
+  automaticOr,
+  boolean,
+  integer,
+  InvalidValue,
+  list,
+  matching,
+  networks,
+  nonEmpty,
+  oneOf,
+  type Setting,
+  setting,
+  share,
+  trustedProxies,
+} from './setting.js';
 
 /** Where the repository or the installed package lies; compiled files are two folders below it. */
 const packageRoot = fileURLToPath(new URL('../../', import.meta.url));
 
-/** One setting: how its text is read, what holds without it, and what --help says. */
-interface Setting<T> {
-  /** The environment variable. */
-  name: string;
-  /** Throws InvalidValue. */
-  parse: (text: string) => T;
-  default: T;
-  /** The default in words where the value itself would not tell. */
-  defaultText?: string;
-  help: string;
-}
-
-class InvalidValue extends Error {}
-
-/** The start is refused; the message names the setting and what it takes. */
+/** The start is refused; each line of the message names a setting, the value it has, and what it takes. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
-}
-
-function integer(minimum: number, maximum: number) {
-  return (text: string): number => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || value < minimum || value > maximum) {
-      throw new InvalidValue(`a whole number from ${minimum} to ${maximum}`);
-    }
-    return value;
-  };
-}
-
-function automaticOr(minimum: number, maximum: number) {
-  const number = integer(minimum, maximum);
-  return (text: string): number | 'auto' => {
-    if (text === 'auto') return 'auto';
-    try {
-      return number(text);
-    } catch {
-      throw new InvalidValue(`auto, or a whole number from ${minimum} to ${maximum}`);
-    }
-  };
-}
-
-function oneOf<const T extends string>(...choices: readonly T[]) {
-  return (text: string): T => {
-    const found = choices.find((choice) => choice === text);
-    if (found === undefined) throw new InvalidValue(`one of ${choices.join(', ')}`);
-    return found;
-  };
-}
-
-function boolean(text: string): boolean {
-  return oneOf('true', 'false')(text) === 'true';
-}
-
-function nonEmpty(what: string) {
-  return (text: string): string => {
-    if (text.trim() === '') throw new InvalidValue(what);
-    return text;
-  };
-}
-
-function list(what: string, pattern: RegExp) {
-  return (text: string): readonly string[] => {
-    const values = text.split(',').map((value) => value.trim());
-    if (!values.every((value) => pattern.test(value))) throw new InvalidValue(what);
-    return values;
-  };
-}
-
-function networks(text: string): readonly string[] {
-  const values = text.split(',').map((value) => value.trim());
-  if (!values.every((value) => ipaddr.isValidCIDR(value))) {
-    throw new InvalidValue('networks such as 10.0.0.0/8, separated by commas');
-  }
-  return values;
-}
-
-/**
- * Fastify's `trustProxy`. With `true` a client that reaches the service itself can name any address, and a number of
- * proxies would not be safer: networks are.
- */
-function trustedProxies(text: string): boolean | string[] {
-  if (text === 'true' || text === 'false') return text === 'true';
-  try {
-    return [...networks(text)];
-  } catch {
-    throw new InvalidValue('true, false, or the networks of proxies such as 10.0.0.0/8, separated by commas');
-  }
-}
-
-/** Keys are forgotten as soon as they are read; the message never repeats one. */
-function apiKeyHashes(text: string): readonly ApiKeyHash[] {
-  return text.split(',').map((value) => {
-    const key = value.trim();
-    const hash = /^sha256:([0-9a-f]{64})$/i.exec(key)?.[1];
-    if (hash !== undefined) return Buffer.from(hash, 'hex');
-    if (!/^[\x21-\x7e]{16,}$/.test(key) || key.startsWith('sha256:')) {
-      throw new InvalidValue(
-        'keys of at least 16 characters, or sha256: and 64 hexadecimal digits, separated by commas',
-      );
-    }
-    return hashApiKey(key);
-  });
 }
 
 const noKeys: readonly ApiKeyHash[] = [];
 
 const noText: readonly string[] = [];
+const allProtocols: readonly string[] = ['all'];
 const MiB = 1024 * 1024;
+const hostNames = /^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$/;
+const queueUrls = /^(rediss?|postgres(ql)?):\/\/\S+$/;
 
 /** Every setting of the service; --help and the documentation are made from this table. */
 const settings = {
@@ -209,11 +130,24 @@ const settings = {
     default: 35_000,
     help: 'time that requests in flight get at SIGTERM',
   }),
+  maxConnections: setting({
+    name: 'MAX_CONNECTIONS',
+    parse: integer(1, 1_000_000),
+    default: connectionsFor(openFilesLimit()),
+    defaultText: '16384, at most half of the open files that the process may have',
+    help: 'connections that are open at once; more are closed as they come',
+  }),
   maxBodyBytes: setting({
     name: 'MAX_BODY_BYTES',
     parse: integer(1024, 1024 * MiB),
     default: 20 * MiB,
     help: 'most bytes of a request body',
+  }),
+  maxOptionsBytes: setting({
+    name: 'MAX_OPTIONS_BYTES',
+    parse: integer(1024, 64 * MiB),
+    default: 256 * 1024,
+    help: 'most bytes of a JSON body or form beside its images',
   }),
   maxUploadBytes: setting({
     name: 'MAX_UPLOAD_BYTES',
@@ -226,6 +160,12 @@ const settings = {
     parse: integer(1, 1_000_000_000),
     default: 50_000_000,
     help: 'most pixels (width × height) of an image',
+  }),
+  maxSide: setting({
+    name: 'MAX_SIDE',
+    parse: integer(1, 10_000_000),
+    default: 65_535,
+    help: 'most pixels of each side of an image',
   }),
   maxBatchImages: setting({
     name: 'MAX_BATCH_IMAGES',
@@ -240,11 +180,23 @@ const settings = {
     defaultText: 'the cores, at most 4',
     help: 'images decoded at the same time',
   }),
-  fastJpeg: setting({
-    name: 'FAST_JPEG',
+  decodeTimeoutMs: setting({
+    name: 'DECODE_TIMEOUT_MS',
+    parse: integer(100, 3_600_000),
+    default: 5000,
+    help: 'time an image may take to decode, before its decode process is ended and its answer is 422',
+  }),
+  decodeMemoryBytes: setting({
+    name: 'DECODE_MEMORY_BYTES',
+    parse: integer(64 * MiB, 1024 * 1024 * MiB),
+    default: 768 * MiB,
+    help: 'memory a decode process may take, before it is ended and the answer is 422; measured on Linux',
+  }),
+  heic: setting({
+    name: 'HEIC',
     parse: boolean,
-    default: false,
-    help: 'true: decode large JPEGs at a fraction of their size, in less than half the time; about one caption in seven differs',
+    default: true,
+    help: 'false: HEIC images, as iPhones take them, are refused',
   }),
   cacheSize: setting({
     name: 'CACHE_SIZE',
@@ -260,7 +212,7 @@ const settings = {
   }),
   urlImageHosts: setting({
     name: 'URL_IMAGE_HOSTS',
-    parse: list('host names such as example.org or *.example.org', /^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$/),
+    parse: list('host names such as example.org or *.example.org', hostNames),
     default: noText,
     defaultText: 'all public ones',
     help: 'the only hosts that images by URL may come from, *. before a name for all below it',
@@ -272,12 +224,99 @@ const settings = {
     defaultText: 'none',
     help: 'networks that are not public but may be fetched from, such as 10.0.0.0/8',
   }),
+  queueUrl: setting({
+    name: 'QUEUE_URL',
+    parse: matching('a URL such as redis://host:6379 or postgres://user:password@host/database', queueUrls),
+    default: '',
+    defaultText: 'none: no jobs',
+    help: 'queue server of jobs: Redis or Valkey (redis:, rediss:), or PostgreSQL (postgres:)',
+  }),
+  jobsWorker: setting({
+    name: 'JOBS_WORKER',
+    parse: boolean,
+    default: true,
+    help: 'false: the service only takes orders of jobs, and leaves the work to pcm-caption worker',
+  }),
+  jobsRoot: setting({
+    name: 'JOBS_ROOT',
+    parse: nonEmpty('a folder'),
+    default: '',
+    defaultText: 'none',
+    help: 'folder whose files jobs may read and write, the same for the service and all workers',
+  }),
+  jobsBuckets: setting({
+    name: 'JOBS_BUCKETS',
+    parse: list('buckets such as album or results/captions', /^[a-z0-9][a-z0-9.-]*(\/[^,]*)?$/),
+    default: noText,
+    defaultText: 'none',
+    help: 'buckets of S3, or prefixes in them, that jobs may read and write, separated by commas',
+  }),
+  jobsShardImages: setting({
+    name: 'JOBS_SHARD_IMAGES',
+    parse: integer(1, 10_000),
+    default: 100,
+    help: 'images of a shard, the part of a job that one worker takes at a time',
+  }),
+  jobsKeepHours: setting({
+    name: 'JOBS_KEEP_HOURS',
+    parse: integer(1, 8760),
+    default: 168,
+    help: 'how long a job is remembered after its end; its results stay',
+  }),
+  webhookSecret: setting({
+    name: 'WEBHOOK_SECRET',
+    parse: matching('whsec_ and base64, or a text of at least 24 characters', /^.{24,}$/),
+    default: '',
+    defaultText: 'none: no web hooks',
+    help: 'key of the signatures of web hooks (Standard Webhooks)',
+  }),
+  webhookHosts: setting({
+    name: 'WEBHOOK_HOSTS',
+    parse: list('host names such as example.org or *.example.org', hostNames),
+    default: noText,
+    defaultText: 'all public ones',
+    help: 'the only hosts that web hooks are sent to, *. before a name for all below it',
+  }),
+  webhookNetworks: setting({
+    name: 'WEBHOOK_NETWORKS',
+    parse: networks,
+    default: noText,
+    defaultText: 'none',
+    help: 'networks that are not public but may get web hooks, such as 10.0.0.0/8',
+  }),
   apiKeys: setting({
     name: 'API_KEYS',
     parse: apiKeyHashes,
+    isSecret: true,
     default: noKeys,
     defaultText: 'none: open',
-    help: 'keys that protect /v1/*, or their SHA-256 as sha256:…, separated by commas',
+    help: 'keys that protect /v1/* and the other protocols, or their SHA-256 as sha256:…, separated by commas',
+  }),
+  keylessPaths: setting({
+    name: 'KEYLESS_PATHS',
+    parse: list('paths such as /api/chat,/api/tags', /^\/[\w./:*-]*$/),
+    default: noText,
+    defaultText: 'none',
+    help: 'paths that need no key although API_KEYS is set, for clients that cannot send one, separated by commas',
+  }),
+  protocols: setting({
+    name: 'PROTOCOLS',
+    parse: list('all, none, or names of protocols such as ollama,openai', /^[a-z0-9-]+$/),
+    default: allProtocols,
+    help: 'protocols of other products that are served beside /v1, separated by commas; all, or none',
+  }),
+  modelAliases: setting({
+    name: 'MODEL_ALIASES',
+    parse: list('names of models such as llava,gpt-4o-mini', /^[\w.:/-]{1,100}$/),
+    default: noText,
+    defaultText: 'none',
+    help: 'names of models that clients of other protocols may ask for, beside that of the bundle',
+  }),
+  protocolMinConfidence: setting({
+    name: 'PROTOCOL_MIN_CONFIDENCE',
+    parse: share,
+    default: 0,
+    help: 'confidence below which clients of other protocols get no caption; /v1 has minConfidence',
   }),
   rateLimit: setting({
     name: 'RATE_LIMIT',
@@ -306,27 +345,43 @@ const settings = {
   }),
 };
 
-/** Lets each entry of the table keep a type of its own. */
-function setting<T>(entry: Omit<Setting<T>, 'default'> & { default: NoInfer<T> }): Setting<T> {
-  return entry;
+/** The rest of the open files is for what the service starts and reads. */
+function connectionsFor(openFiles: number): number {
+  return Math.max(1, Math.min(16_384, Math.floor(openFiles / 2)));
+}
+
+/** Open files that this process may have; Infinity where the system does not tell. */
+function openFilesLimit(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'latin1');
+    return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
+  } catch {
+    return Infinity;
+  }
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 export type Config = ReturnType<typeof readConfig>;
 
-/** Reads all settings from the environment; an unset or empty variable takes its default. Throws ConfigError. */
+/**
+ * Reads all settings from the environment; an unset or empty variable takes its default.
+ * @throws ConfigError with a line for each setting that is not valid
+ */
 export function readConfig(environment: Environment) {
-  function read<T>({ name, parse, default: value }: Setting<T>): T {
+  const problems: string[] = [];
+  function read<T>({ name, parse, default: value, isSecret }: Setting<T>): T {
     const text = environment[name];
     if (text === undefined || text === '') return value;
     try {
       return parse(text);
     } catch (error) {
       if (!(error instanceof InvalidValue)) throw error;
-      throw new ConfigError(`${name} must be ${error.message}`);
+      const given = isSecret ? 'what it is now' : quote(text);
+      problems.push(`${name} must be ${error.message}, not ${given}`);
+      return value;
     }
   }
-  return {
+  const config = {
     host: read(settings.host),
     port: read(settings.port),
     modelPath: read(settings.modelPath),
@@ -342,22 +397,47 @@ export function readConfig(environment: Environment) {
     headersTimeoutMs: read(settings.headersTimeoutMs),
     uploadGraceMs: read(settings.uploadGraceMs),
     shutdownGraceMs: read(settings.shutdownGraceMs),
+    maxConnections: read(settings.maxConnections),
     maxBodyBytes: read(settings.maxBodyBytes),
+    maxOptionsBytes: read(settings.maxOptionsBytes),
     maxUploadBytes: read(settings.maxUploadBytes),
     maxPixels: read(settings.maxPixels),
+    maxSide: read(settings.maxSide),
     maxBatchImages: read(settings.maxBatchImages),
     decoders: read(settings.decoders),
-    fastJpeg: read(settings.fastJpeg),
+    decodeTimeoutMs: read(settings.decodeTimeoutMs),
+    decodeMemoryBytes: read(settings.decodeMemoryBytes),
+    heic: read(settings.heic),
     cacheSize: read(settings.cacheSize),
     allowUrlImages: read(settings.allowUrlImages),
     urlImageHosts: read(settings.urlImageHosts),
     urlImageNetworks: read(settings.urlImageNetworks),
+    queueUrl: read(settings.queueUrl),
+    jobsWorker: read(settings.jobsWorker),
+    jobsRoot: read(settings.jobsRoot),
+    jobsBuckets: read(settings.jobsBuckets),
+    jobsShardImages: read(settings.jobsShardImages),
+    jobsKeepHours: read(settings.jobsKeepHours),
+    webhookSecret: read(settings.webhookSecret),
+    webhookHosts: read(settings.webhookHosts),
+    webhookNetworks: read(settings.webhookNetworks),
     apiKeyHashes: read(settings.apiKeys),
+    keylessPaths: read(settings.keylessPaths),
+    protocols: read(settings.protocols),
+    modelAliases: read(settings.modelAliases),
+    protocolMinConfidence: read(settings.protocolMinConfidence),
     rateLimit: read(settings.rateLimit),
     trustProxy: read(settings.trustProxy),
     corsOrigins: read(settings.corsOrigins),
     logLevel: read(settings.logLevel),
   };
+  if (problems.length > 0) throw new ConfigError(problems.join('\n'));
+  return config;
+}
+
+/** A value for a message, on one line and not longer than a line. */
+function quote(text: string): string {
+  return JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}…` : text);
 }
 
 /** One setting in words. */
@@ -374,18 +454,8 @@ export interface SettingFacts {
 export function settingsFacts(): SettingFacts[] {
   return Object.values(settings).map(({ name, parse, help, default: value, defaultText }) => {
     const state = defaultText ?? String(value);
-    return { name, help, state, takes: refusalOf(parse) };
+    return { name, help, state, takes: acceptedBy(parse) };
   });
-}
-
-/** No setting takes a blank, and each refuses it with what it takes. */
-function refusalOf(parse: (text: string) => unknown): string {
-  try {
-    parse(' ');
-  } catch (error) {
-    if (error instanceof InvalidValue) return error.message;
-  }
-  throw new Error('a setting takes a blank');
 }
 
 /** The table as text, one setting a line. */

@@ -11,18 +11,18 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test, type TestContext } from 'node:test';
 import { Type } from 'typebox';
 import { Compile } from 'typebox/compile';
-import { CaptionResultSchema } from '../src/http/schemas/caption-result.js';
-import { ScoreResultSchema } from '../src/http/schemas/score.js';
+import { CaptionResultSchema, ScoreResultSchema } from '../src/captioner/results.js';
 import { json } from './http/service.js';
 import { noise, quarters } from './images/drawn.js';
 import { runCommand, type RunOptions, startCommand } from './run-command.js';
-import { defaultBundle } from './runtime/default-bundle.js';
+import { defaultBundle } from './inference/default-bundle.js';
 import { RunningService } from './running-service.js';
 
 /** An album of drawn photos: two in order, one named to be difficult, one below, and what is no photo. */
@@ -132,6 +132,14 @@ describe('caption', () => {
       /^photos\/photo10\.jpg\t0\.\d{3}\t[A-Z][^\t\n]+\nphotos\/photo2\.png\t0\.\d{3}\t[A-Z][^\t\n]+\n$/,
     );
     assert.deepEqual([code, stderr], [0, '']);
+  });
+
+  test('candidates that were asked for are a line each', async () => {
+    const { stdout } = await cli(['caption', 'photos/photo10.jpg', '--candidates', '2']);
+    const [first = '', second = '', end] = stdout.split('\n');
+    for (const line of [first, second]) assert.match(line, /^photos\/photo10\.jpg\t0\.\d{3}\t[A-Z]/);
+    assert.notEqual(first, second);
+    assert.equal(end, '');
   });
 
   test('the options of the API are flags', async () => {
@@ -246,11 +254,11 @@ test('caption and score answer as the service does', async (t) => {
 });
 
 describe('score', () => {
-  test('each text is a line: probability, CLIPScore, cosine, text', async () => {
+  test('each text is a line below a heading: probability, CLIPScore, cosine, text', async () => {
     const { code, stdout } = await cli(['score', '-', 'Four colours', 'A dog\truns'], { stdin: photo });
     assert.match(
       stdout,
-      /^-\t[01]\.\d{3}\t\d\.\d{3}\t-?0\.\d{3}\tFour colours\n-\t[01]\.\d{3}\t\d\.\d{3}\t-?0\.\d{3}\tA dog\?runs\n$/,
+      /^image\tmatch\tCLIPScore\tcosine\ttext\n-\t[01]\.\d{3}\t\d\.\d{3}\t-?0\.\d{3}\tFour colours\n-\t[01]\.\d{3}\t\d\.\d{3}\t-?0\.\d{3}\tA dog\?runs\n$/,
     );
     assert.equal(code, 0);
   });
@@ -302,7 +310,7 @@ describe('models', () => {
     writeFileSync(join(folder, 'concepts.f32'), content);
     const { code, stdout } = await cli(['models', 'verify', folder]);
     assert.match(stdout, /^CHANGED .* concepts\.f32$/m);
-    assert.match(stdout, /\n1 of \d+ files are not what bundle\.json says\n$/);
+    assert.match(stdout, /\n1 of \d+ files are not what bundle\.json says: concepts\.f32\n$/);
     assert.equal(code, 1);
     const byEnvironment = await cli(['models', 'verify', '--json'], { environment: { MODEL_PATH: folder } });
     assert.match(byEnvironment.stdout, /"ok":false.*\{"name":"concepts\.f32","bytes":\d+,"state":"hash"\}/);
@@ -316,8 +324,56 @@ describe('models', () => {
     const { code, stdout } = await cli(['models', 'verify', folder]);
     assert.match(stdout, /^OTHER SIZE .* vocabulary\.txt$/m);
     assert.match(stdout, /^MISSING .* tokenizer\.json$/m);
-    assert.match(stdout, /\n2 of \d+ files are not what bundle\.json says\n$/);
+    assert.match(stdout, /\n2 of \d+ files are not what bundle\.json says: .*\n$/);
     assert.equal(code, 1);
+  });
+});
+
+describe('doctor', () => {
+  test('says that the service would start, with the providers that run and those that do not', async () => {
+    const { code, stdout } = await cli(['doctor'], {
+      environment: { PORT: '0', URL_IMAGE_HOSTS: 'a.example' },
+    });
+    for (const line of [
+      /^ok +Node\.js +\d+\.\d+\.\d+$/m,
+      /^ok +CPU +.*\d cores may be used/m,
+      /^note +settings +URL_IMAGE_HOSTS=a\.example has no effect/m,
+      /^ok +bundle +pcm-net-\S+ \d+\.\d+\.\d+ in /m,
+      /^(ok|note) +memory +\d+\.\d GiB/m,
+      /^ok +cpu +runs \S+ in \d+ process\(es\), about \d+ images\/s/m,
+      /^(ok|-) +cuda +\S/m,
+      process.platform === 'darwin'
+        ? /^(ok|-) +coreml/m
+        : /^- +coreml +ONNX Runtime for \S+ does not have it$/m,
+      /^ok +address +HOST=127\.0\.0\.1 and PORT=0/m,
+      /\nThe service would start here\.\n$/,
+    ]) {
+      assert.match(stdout, line);
+    }
+    assert.equal(code, 0);
+  });
+
+  test('names each problem, and the exit code is 1', async (t) => {
+    const server = createServer().listen(0, '127.0.0.1');
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const address = server.address();
+    assert.ok(typeof address === 'object' && address !== null);
+    const environment = { PORT: String(address.port), MODEL_PATH: 'photos', PROVIDER: 'dml' };
+    const { code, stdout } = await cli(['doctor'], { environment });
+    assert.match(stdout, /^PROBLEM +bundle +MODEL_PATH=photos: bundle\.json cannot be read$/m);
+    assert.match(
+      stdout,
+      new RegExp(`^PROBLEM +address +PORT=${address.port} is taken on 127\\.0\\.0\\.1: `, 'm'),
+    );
+    assert.match(stdout, /\nThe service would not start here: problems: [1-9]\.\n$/);
+    assert.equal(code, 1);
+    const settings = await cli(['doctor', '--json'], { environment: { PORT: 'web', PROTOCOLS: 'all' } });
+    assert.match(
+      settings.stdout,
+      /^\{"ok":false,.*\{"name":"settings","state":"problem","detail":"PORT must be/,
+    );
+    assert.equal(settings.code, 1);
   });
 });
 
@@ -351,18 +407,27 @@ test('a setting or a model that is not right is 1, with one clear line', async (
   const setting = await cli(['caption', 'photos'], { environment: { MAX_PIXELS: 'many' } });
   assert.deepEqual(
     [setting.code, setting.stderr],
-    [1, 'pcm-caption: MAX_PIXELS must be a whole number from 1 to 1000000000\n'],
+    [1, 'pcm-caption: MAX_PIXELS must be a whole number from 1 to 1000000000, not "many"\n'],
   );
   const model = await cli(['caption', 'photos'], { environment: { MODEL_PATH: 'photos' } });
-  assert.deepEqual([model.code, model.stderr], [1, 'pcm-caption: bundle.json cannot be read in photos\n']);
+  assert.deepEqual(
+    [model.code, model.stderr],
+    [1, 'pcm-caption: MODEL_PATH=photos is not the folder of a model bundle: bundle.json cannot be read\n'],
+  );
 });
 
 test('--help of every command and --version answer', async () => {
-  for (const args of [[], ['serve'], ['caption'], ['score'], ['models'], ['models', 'verify']]) {
+  for (const args of [[], ['serve'], ['caption'], ['doctor'], ['score'], ['models'], ['models', 'verify']]) {
     const { code, stdout } = await cli([...args, '--help']);
     assert.ok(stdout.startsWith(['Usage: pcm-caption', ...args].join(' ')), stdout);
     assert.equal(code, 0);
+    if (args.length < 2) assert.deepEqual(await cli(['help', ...args]), { code, stdout, stderr: '' });
   }
-  const { stdout } = await cli(['--version']);
-  assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
+  const { stdout: help } = await cli(['caption', '--help']);
+  assert.match(help, /--candidates <number> .*\(default: 3\)/);
+  assert.match(help, /--concepts-mode <replace\|extend> [^-]*\(default: replace\)/);
+  for (const flag of ['--version', '-V']) {
+    const { stdout } = await cli([flag]);
+    assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
+  }
 });

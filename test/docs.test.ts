@@ -16,10 +16,10 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { readConfig } from '../src/config.js';
-import { apiKeyNumber } from '../src/http/api-keys.js';
-import { noise, quarters } from './images/drawn.js';
+import { apiKeyIndex } from '../src/http/auth.js';
+import { noise } from './images/drawn.js';
 import { RunningService } from './running-service.js';
-import { defaultBundle } from './runtime/default-bundle.js';
+import { defaultBundle } from './inference/default-bundle.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 /** What the pages call the service. */
@@ -31,21 +31,29 @@ interface Example {
   readonly answers: readonly unknown[];
 }
 
-/** Each `sh` block, with the `json` or `ndjson` block that follows it. */
+/**
+ * Each `sh` block, with the `json` or `ndjson` block that follows it. Lists may end with an ellipsis. What npm does to the
+ * clone is left out: it is how the tests themselves were started.
+ */
 function examplesOf(page: string): Example[] {
-  const text = readFileSync(join(root, 'docs', page), 'utf8');
+  const text = readFileSync(join(root, page), 'utf8')
+    .replaceAll(', …', '')
+    .replace(/^npm .*\n/gm, '');
   const blocks = [...text.matchAll(/^```sh\n(.*?)^```\n(?:\n```(json|ndjson)\n(.*?)^```\n)?/gms)];
-  return blocks.map(([, command = '', kind, answer = '']) => {
+  const examples = blocks.map(([, command = '', kind, answer = '']) => {
     const texts = kind === undefined ? [] : kind === 'json' ? [answer] : answer.trim().split('\n');
     return { command, answers: texts.map((each): unknown => JSON.parse(each)) };
   });
+  return examples.filter(({ command }) => command !== '');
 }
 
 /** The same members, and values of the same type, all the way down; lists by their first entry. */
 function assertAlike(actual: unknown, documented: unknown, path: string): void {
   if (Array.isArray(documented)) {
     assert.ok(Array.isArray(actual), path);
-    if (documented.length > 0) assertAlike(actual[0], documented[0], `${path}[0]`);
+    // A drawing shows few of the things that have tags.
+    const mayBeEmpty = path.endsWith('.tags') && actual.length === 0;
+    if (documented.length > 0 && !mayBeEmpty) assertAlike(actual[0], documented[0], `${path}[0]`);
   } else if (isObject(documented)) {
     assert.ok(isObject(actual), path);
     assert.deepEqual(Object.keys(actual).sort(), Object.keys(documented).sort(), path);
@@ -66,12 +74,14 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-describe('the examples of docs/ do what the pages say', () => {
+describe('the commands of README.md and docs/ do what the pages say', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pcm-caption-docs-'));
   let service: RunningService;
 
   before(async () => {
-    const photo = await quarters(320, 200).jpeg().toBuffer();
+    // As large as a camera's, more than a command line can hold.
+    const photo = await noise(2400, 1600).jpeg({ quality: 95 }).toBuffer();
+    assert.ok(photo.length > 3_000_000, `${photo.length} bytes`);
     for (const name of ['photos', 'more', 'bin']) mkdirSync(join(folder, name));
     for (const name of ['photo.jpg', 'other.jpg', 'photos/a.jpg', 'more/b.jpg'])
       writeFileSync(join(folder, name), photo);
@@ -98,7 +108,7 @@ describe('the examples of docs/ do what the pages say', () => {
     return stdout;
   }
 
-  for (const page of ['api.md', 'cli.md', 'confidence.md']) {
+  for (const page of ['README.md', 'docs/api.md', 'docs/cli.md', 'docs/confidence.md']) {
     test(page, async (t) => {
       const examples = examplesOf(page);
       assert.ok(examples.length > 0);
@@ -119,12 +129,12 @@ describe('the examples of docs/ do what the pages say', () => {
 
 test('the command of deployment.md makes a key, and the hash by which the service knows it', async () => {
   const { command } =
-    examplesOf('deployment.md').find(({ command: text }) => text.includes('API_KEYS: ')) ?? {};
+    examplesOf('docs/deployment.md').find(({ command: text }) => text.includes('API_KEYS: ')) ?? {};
   assert.ok(command);
   const { stdout } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', command]);
   const [, key = '', hash = ''] = /key: (\S+)\n.*?(sha256:\S+)\n$/.exec(stdout) ?? [];
   const { apiKeyHashes } = readConfig({ API_KEYS: hash });
-  assert.equal(apiKeyNumber(apiKeyHashes, `Bearer ${key}`), 0);
+  assert.equal(apiKeyIndex(apiKeyHashes, { authorization: `Bearer ${key}` }), 0);
 });
 
 test('every page that docs/ points to is there', () => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { appendFile, cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -10,8 +11,8 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { Compile } from 'typebox/compile';
-import { CaptionResultSchema } from '../src/http/schemas/caption-result.js';
-import { parseManifest } from '../src/runtime/bundle-manifest.js';
+import { CaptionResultSchema } from '../src/captioner/results.js';
+import { parseManifest } from '../src/inference/manifest.js';
 import {
   assertCaptioned,
   assertRefused,
@@ -22,7 +23,7 @@ import {
 import { formOf, json } from './http/service.js';
 import { beginUpload } from './http/upload.js';
 import { photos } from './photos.js';
-import { runCommand } from './run-command.js';
+import { killAtExit, runCommand } from './run-command.js';
 import { RunningService } from './running-service.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -89,7 +90,33 @@ describe('the service with the embedded bundle', () => {
     assert.ok(JSON.stringify(models).includes(`"version":"${version}"`));
     const metrics = await (await fetch(`${service.url}/metrics`)).text();
     assert.match(metrics, /http_request_duration_seconds_count\{[^}]*status="200"\} \d+/);
+    for (const kind of ['serving', 'decode', 'inference'])
+      assert.match(metrics, new RegExp(`pcm_caption_process_resident_bytes\\{kind="${kind}"\\} \\d{7}`));
   });
+});
+
+test('on a terminal the log is for people, its last line says what to open, and Ctrl-C ends the service', async (t) => {
+  const service = [process.execPath, `${root}dist/src/main.js`];
+  const [program, ...args]: [string, ...string[]] =
+    process.platform === 'linux'
+      ? ['script', '-qefc', service.join(' '), '/dev/null']
+      : ['script', '-q', '/dev/null', ...service];
+  const child = spawn(program, args, { env: { ...process.env, PORT: '0', NO_COLOR: '1' } });
+  t.after(() => child.stdin.write('\x03'));
+  killAtExit(child);
+  const exited = once(child, 'exit');
+  const lines: string[] = [];
+  let url: string | undefined;
+  for await (const line of createInterface({ input: child.stdout })) {
+    lines.push(line);
+    url = / open (http:\S+) to caption a photo; http:\S+\/docs /.exec(line)?.[1];
+    if (url !== undefined) break;
+  }
+  assert.ok(url, lines.join('\n'));
+  assert.match(lines.at(-2) ?? '', /^\[\d\d:\d\d:\d\d\] INFO: Server listening at http/);
+  assert.equal((await fetch(url)).headers.get('content-type'), 'text/html; charset=utf-8');
+  child.stdin.write('\x03');
+  assert.deepEqual(await exited, [0, null]);
 });
 
 test('SIGTERM while the model is loaded ends the service with 0', async () => {
@@ -98,6 +125,7 @@ test('SIGTERM while the model is loaded ends the service with 0', async () => {
     env: { ...process.env, PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  killAtExit(child);
   const exited = once(child, 'exit');
   for await (const line of createInterface({ input: child.stdout })) {
     assert.doesNotMatch(line, /listening/);
@@ -132,7 +160,7 @@ test(
     const upload = beginUpload(`${service.url}/v1/captions`, 'image/jpeg', 10_000);
     upload.write('half of a photo, and nothing after it');
     const cutOff = new Promise((resolve) => upload.once('close', resolve));
-    await service.metricIs('pcm_caption_places_used', (used) => used === 1);
+    await service.metricIs('pcm_caption_slots_used', (used) => used === 1);
     service.child.kill('SIGTERM');
     assert.equal(await service.exited, 0);
     await cutOff;
@@ -256,9 +284,20 @@ describe('identical requests', () => {
     assert.equal((await ask(photo, ['minConfidence', '1'])).timing.cached, true);
     assert.equal((await ask(photo, ['genderNeutral', 'true'])).timing.cached, false);
     assert.equal((await ask(other)).timing.cached, false);
-    // The pixels count, not the bytes: a lossless copy is the same image, and its own format is told.
+    // The bytes count, so that a repeat costs no decoding: a lossless copy is another image.
+    assert.deepEqual([again.timing.decodeMs, fresh.decodeMs > 0], [0, true]);
     const lossless = await ask(await sharp(other).png().toBuffer());
-    assert.deepEqual([lossless.timing.cached, lossless.image.format], [true, 'png']);
+    assert.deepEqual([lossless.timing.cached, lossless.image.format], [false, 'png']);
+    const form = await json(await service.caption(other));
+    const { caption, image } = await json(
+      await fetch(`${service.url}/v1/captions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ image: other.toString('base64') }),
+      }),
+    );
+    assert.deepEqual({ caption, image }, { caption: form['caption'], image: form['image'] });
+    assert.equal(await service.metric('pcm_caption_cache_requests_total{result="miss"}'), 4);
     service.child.kill('SIGTERM');
     assert.equal(await service.exited, 0);
   });
@@ -300,21 +339,49 @@ describe('the command line', () => {
   test('an invalid setting stops the start with one clear line', async () => {
     const { code, stderr: output } = await run([], { PORT: 'web' });
     assert.equal(code, 1);
-    assert.equal(output, 'pcm-caption: PORT must be a whole number from 0 to 65535\n');
+    assert.equal(output, 'pcm-caption: PORT must be a whole number from 0 to 65535, not "web"\n');
   });
 
   test('a folder without a bundle stops the start, and says what is missing', async () => {
     const { code, stderr: output } = await run([], { MODEL_PATH: 'no/such/folder' });
     assert.equal(code, 1);
-    assert.match(output, /^pcm-caption: bundle\.json .*\n$/);
+    assert.equal(
+      output.slice(output.indexOf('pcm-caption: ')),
+      'pcm-caption: MODEL_PATH=no/such/folder is not the folder of a model bundle: bundle.json cannot be read\n',
+    );
   });
 
   test('a named provider that does not run stops the start, and says what it needs', async () => {
     const { code, stderr: output } = await run([], { PROVIDER: 'tensorrt' });
     assert.equal(code, 1);
-    assert.match(output, /^pcm-caption: provider tensorrt does not run here\..*\n$/);
-    if (process.platform === 'linux')
-      assert.match(output, /It needs .*libonnxruntime_providers_tensorrt\.so/);
+    assert.match(output, /^pcm-caption: .*tensorrt does not run here.*\n$/);
+    if (process.platform !== 'linux') return;
+    const hasGpu = existsSync('/dev/nvidiactl');
+    assert.match(
+      output,
+      hasGpu ? /It needs .*libonnxruntime_providers_tensorrt\.so/ : /: this machine has no NVIDIA GPU, /,
+    );
+  });
+
+  test('an address that is taken stops the start before the model is loaded', async (t) => {
+    const server = createServer().listen(0, '127.0.0.1');
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const address = server.address();
+    assert.ok(typeof address === 'object' && address !== null);
+    // A model that is not there would be found later.
+    const environment = { PORT: String(address.port), MODEL_PATH: 'no/such/folder' };
+    const { code, stderr: output } = await run([], environment);
+    assert.equal(code, 1);
+    assert.match(output, new RegExp(`^pcm-caption: PORT=${address.port} is taken on 127\\.0\\.0\\.1: `));
+  });
+
+  test('an address of another machine, and a name that nobody has, stop the start', async () => {
+    for (const HOST of ['192.0.2.1', 'nobody.invalid']) {
+      const { code, stderr: output } = await run([], { HOST });
+      assert.equal(code, 1);
+      assert.match(output, new RegExp(`^pcm-caption: HOST=${HOST} is not .*\\n$`));
+    }
   });
 
   test('an argument it does not know is an error', async () => {

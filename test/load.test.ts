@@ -3,7 +3,7 @@ import { request, type ClientRequest, type IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import { Compile } from 'typebox/compile';
-import { type CaptionResult, CaptionResultSchema } from '../src/http/schemas/caption-result.js';
+import { type CaptionResult, CaptionResultSchema } from '../src/captioner/results.js';
 import { formOf } from './http/service.js';
 import { photos } from './photos.js';
 import { RunningService } from './running-service.js';
@@ -115,11 +115,11 @@ describe('under load', () => {
         (restarts) => restarts === 1,
       );
       await service.metricIs('pcm_caption_workers_ready', (ready) => ready === 2);
-      assert.equal(await service.metric('pcm_caption_places_used'), 0);
+      assert.equal(await service.metric('pcm_caption_slots_used'), 0);
     });
   }
 
-  test('clients that disconnect free their places, and the others are answered', async () => {
+  test('clients that disconnect free their slots, and the others are answered', async () => {
     const client = new AbortController();
     // What takes the model longer than the decoder, so that many wait when they leave.
     const leaving = askMany(80, client.signal, []);
@@ -129,8 +129,8 @@ describe('under load', () => {
     const ends = await Promise.allSettled(leaving.map(({ answer }) => answer));
     assert.ok(ends.some(({ status }) => status === 'rejected'));
     await assertOwnCaptions(staying);
-    await service.metricIs('pcm_caption_places_used', (used) => used === 0);
-    const gone = await service.metric('pcm_caption_lost_images_total{reason="gone"}');
+    await service.metricIs('pcm_caption_slots_used', (used) => used === 0);
+    const gone = await service.metric('pcm_caption_dropped_images_total{reason="gone"}');
     assert.ok(gone > 0 && gone <= leaving.length, `${gone} were dropped`);
   });
 
@@ -139,9 +139,9 @@ describe('under load', () => {
     t.after(() => {
       for (const { upload } of slow) upload.destroy();
     });
-    await service.metricIs('pcm_caption_places_used', (used) => used === slow.length);
+    await service.metricIs('pcm_caption_slots_used', (used) => used === slow.length);
     await assertOwnCaptions(askMany(40));
-    assert.equal(await service.metric('pcm_caption_places_used'), slow.length);
+    assert.equal(await service.metric('pcm_caption_slots_used'), slow.length);
     for (const { photo, finish } of slow) {
       const result: unknown = JSON.parse(await text(await finish()));
       assert.ok(resultCheck.Check(result), JSON.stringify(result));
@@ -151,10 +151,10 @@ describe('under load', () => {
 
   test('SIGTERM loses nothing of what was sent before it, and no request of all was answered twice', async () => {
     const requests = askMany(50);
-    // All have been admitted: what is not answered yet has a place.
+    // All have been admitted: what is not answered yet has a slot.
     let answered = 0;
     for (const { answer } of requests) void answer.then(() => (answered += 1));
-    await service.metricIs('pcm_caption_places_used', (used) => used + answered >= requests.length);
+    await service.metricIs('pcm_caption_slots_used', (used) => used + answered >= requests.length);
     assert.ok(answered < requests.length, 'the signal comes in the middle');
     service.child.kill('SIGTERM');
     assert.equal(await service.exited, 0);

@@ -1,4 +1,4 @@
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 export interface RunOptions {
@@ -6,6 +6,17 @@ export interface RunOptions {
   /** Where relative paths begin. */
   readonly folder?: string;
   readonly stdin?: Buffer;
+}
+
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+/** Kills a process when this one ends: a test that fails may not get as far as to stop what it started. */
+export function killAtExit(child: ChildProcess): void {
+  running.add(child);
+  child.once('exit', () => running.delete(child));
 }
 
 /** Starts one of the compiled programs as a user would. */
@@ -19,6 +30,7 @@ export function startCommand(
     ...(folder !== undefined && { cwd: folder }),
     env: { ...process.env, ...environment },
   });
+  killAtExit(child);
   child.stdin.on('error', () => undefined); // a command may end before it has read all
   child.stdin.end(stdin);
   return child;

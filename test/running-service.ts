@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { formOf } from './http/service.js';
+import { killAtExit } from './run-command.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -25,6 +26,7 @@ export class RunningService {
       env: { ...process.env, PORT: '0', ...environment },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    killAtExit(child);
     const lines = createInterface({ input: child.stdout });
     let log = '';
     const url = await new Promise<string>((resolve, reject) => {

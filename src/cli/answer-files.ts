@@ -3,14 +3,14 @@ import { type AnswerWriter, createAnswerWriter, type OutputFormat, printable } f
 import { createConsole } from './console.js';
 import { exitCodes, Interrupted, UsageError } from './exit-codes.js';
 import type { Inputs } from './inputs.js';
-import type { Layout } from './layouts.js';
+import type { Formatter } from './formatters.js';
 import { type Answer, type Ask, withLocalModel } from './local-model.js';
 
 export interface AnswerFilesOptions<T> {
   readonly inputs: Inputs;
   readonly ask: Ask<T>;
   readonly format: OutputFormat;
-  readonly layout: Layout<T>;
+  readonly formatter: Formatter<T>;
 }
 
 /**
@@ -21,21 +21,21 @@ export interface AnswerFilesOptions<T> {
  */
 export async function answerFiles<T>(
   config: Config,
-  { inputs: { inputs, passedOver }, ask, format, layout }: AnswerFilesOptions<T>,
+  { inputs: { inputs, passedOver }, ask, format, formatter }: AnswerFilesOptions<T>,
 ): Promise<number> {
   if (process.stdin.isTTY && inputs.some(({ name }) => name === '-')) {
     throw new UsageError('- reads an image from standard input, which is a terminal here');
   }
   const output = createConsole();
   if (passedOver > 0) output.say(`passed over in folders, as no images by their names: ${passedOver}`);
-  const writer: AnswerWriter<T> = createAnswerWriter(format, layout, {
+  const writer: AnswerWriter<T> = createAnswerWriter(format, formatter, {
     isTerminal: process.stdout.isTTY,
     nameWidth: Math.max(0, ...inputs.map(({ name }) => name.length)),
   });
   let done = 0;
   let failed = 0;
   // When there is nothing to read, the model need not be loaded to say so.
-  const hopeless = inputs.flatMap(({ name, problem }) =>
+  const invalidInputs = inputs.flatMap(({ name, problem }) =>
     problem === undefined ? [] : [{ file: name, error: problem }],
   );
 
@@ -48,12 +48,12 @@ export async function answerFiles<T>(
         output.say(`${printable(answer.file)}: ${answer.error.code}: ${answer.error.detail}`);
       }
       done += 1;
-      output.advanceBar();
+      output.advanceBar('error' in answer);
     }
   }
 
   try {
-    if (hopeless.length === inputs.length) await writeAll(hopeless);
+    if (invalidInputs.length === inputs.length) await writeAll(invalidInputs);
     else {
       if (inputs.length > 1) output.startBar(inputs.length);
       await withLocalModel(config, (model, signal) => writeAll(model.answerAll(inputs, ask, signal)));

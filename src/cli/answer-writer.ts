@@ -1,6 +1,6 @@
 import { stringify } from 'csv-stringify/sync';
-import { problems } from '../problem.js';
-import type { Layout } from './layouts.js';
+import { errorCodes } from '../errors.js';
+import type { Formatter } from './formatters.js';
 import type { Answer } from './local-model.js';
 
 export type OutputFormat = 'text' | 'json' | 'csv';
@@ -24,34 +24,39 @@ const widestName = 40;
 /** JSON and CSV have something to say of every input; in text, what failed is left to standard error. */
 export function createAnswerWriter<T>(
   format: OutputFormat,
-  layout: Layout<T>,
+  formatter: Formatter<T>,
   { isTerminal, nameWidth }: TextStyle,
 ): AnswerWriter<T> {
-  const width = Math.min(nameWidth, widestName);
+  const width = Math.min(Math.max(nameWidth, 'image'.length), widestName);
   switch (format) {
     case 'json':
       return { heading: '', write: (answer) => `${JSON.stringify(forJson(answer))}\n` };
     case 'csv':
       return {
-        heading: csv([['file', ...layout.columns, 'error']]),
-        write: (answer) => csv(csvRows(answer, layout)),
+        heading: csv([['file', ...formatter.columns, 'error']]),
+        write: (answer) => csv(csvRows(answer, formatter)),
       };
-    case 'text':
+    case 'text': {
+      const { heading = [] } = formatter;
+      const line = (name: string, cells: readonly string[]) => {
+        const aligned = cells.map((cell, index) => cell.padEnd(heading[index]?.length ?? 0));
+        const text = isTerminal
+          ? [name.padEnd(width), ...aligned].join('  ')
+          : [name, ...cells.map(printable)].join('\t');
+        return `${text.trimEnd()}\n`;
+      };
       return {
-        heading: '',
+        heading: heading.length === 0 ? '' : line('image', heading),
         write: (answer) => {
           if ('error' in answer) return '';
           const name = printable(answer.file);
-          const line = (cells: readonly string[]) =>
-            isTerminal
-              ? [name.padEnd(width), ...cells].join('  ')
-              : [name, ...cells.map(printable)].join('\t');
-          return layout
+          return formatter
             .lines(answer.result)
-            .map((cells) => `${line(cells).trimEnd()}\n`)
+            .map((cells) => line(name, cells))
             .join('');
         },
       };
+    }
   }
 }
 
@@ -59,12 +64,12 @@ export function createAnswerWriter<T>(
 function forJson<T>(answer: Answer<T>): object {
   if (!('error' in answer)) return answer;
   const { code, detail } = answer.error;
-  return { file: answer.file, error: { code, title: problems[code].title, detail } };
+  return { file: answer.file, error: { code, title: errorCodes[code].title, detail } };
 }
 
-function csvRows<T>(answer: Answer<T>, layout: Layout<T>): unknown[][] {
-  if ('error' in answer) return [[answer.file, ...layout.columns.map(() => null), answer.error.code]];
-  return layout.rows(answer.result).map((cells) => [answer.file, ...cells, null]);
+function csvRows<T>(answer: Answer<T>, formatter: Formatter<T>): unknown[][] {
+  if ('error' in answer) return [[answer.file, ...formatter.columns.map(() => null), answer.error.code]];
+  return formatter.rows(answer.result).map((cells) => [answer.file, ...cells, null]);
 }
 
 /** RFC 4180: lines end with CR LF, and what has a comma, a quote or a line break is quoted. */

@@ -1,8 +1,7 @@
 import { Option } from 'commander';
 import { Type } from 'typebox';
-import { type AskedCaption, readCaptionOptions } from '../http/captions/caption-options.js';
-import { CaptionOptionsSchema } from '../http/schemas/caption-options.js';
-import { ServiceError } from '../problem.js';
+import { type CaptionOptions, CaptionOptionsSchema, parseCaptionOptions } from '../captioner/options.js';
+import { ServiceError } from '../errors.js';
 import { UsageError } from './exit-codes.js';
 
 /** Values of the command line by their camelCase names, as commander gives them. */
@@ -15,8 +14,9 @@ export function captionFlags(): Option[] {
   return properties.map(([name, schema]) => {
     const keywords = new Map<string, unknown>(Object.entries(schema));
     const value = keywords.get('default');
+    // A flag that is off, and a list that is empty, are what everybody expects.
     const standard =
-      Type.IsBoolean(schema) || value === undefined ? '' : ` (default: ${JSON.stringify(value)})`;
+      typeof value === 'string' || typeof value === 'number' ? ` (default: ${String(value)})` : '';
     const description = inFlags(
       String(keywords.get('description')).replaceAll('`', '').replace('GET /v1/models', 'pcm-caption models'),
     );
@@ -32,17 +32,17 @@ export function captionFlags(): Option[] {
 }
 
 /**
- * @param longest the bundle's longest caption in words
+ * @param maxWords the longest caption of the bundle, in words
  * @throws UsageError
  */
-export function readCaptionFlags(flags: Flags, longest: number): AskedCaption {
+export function parseCaptionFlags(flags: Flags, maxWords: number): CaptionOptions {
   const texts = properties.flatMap(([name]) => {
     const value = flags[name];
     if (value === undefined) return [];
     return (Array.isArray(value) ? value : [value]).map((each): [string, string] => [name, String(each)]);
   });
   try {
-    return readCaptionOptions({ texts, members: {} }, longest);
+    return parseCaptionOptions({ texts, members: {} }, maxWords);
   } catch (error) {
     throw error instanceof ServiceError ? new UsageError(inFlags(error.detail)) : error;
   }

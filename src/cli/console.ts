@@ -7,9 +7,9 @@ export interface Console {
   write(lines: string): Promise<void>;
   /** A line for the person in front of it. */
   say(line: string): void;
-  /** The bar shows how many inputs are done; it is gone with `stopBar`. */
+  /** The bar shows how many inputs are done, how fast, and how many failed; it is gone with `stopBar`. */
   startBar(total: number): void;
-  advanceBar(): void;
+  advanceBar(isFailure: boolean): void;
   stopBar(): void;
 }
 
@@ -17,6 +17,8 @@ export function createConsole(): Console {
   const { stdout, stderr } = process;
   let bars: cliProgress.MultiBar | undefined;
   let bar: cliProgress.SingleBar | undefined;
+  let failed = 0;
+  const ends: number[] = [];
 
   /** A line takes the bar's place; the bar draws itself anew below, within a tenth of a second. */
   function makeRoom(stream: NodeJS.WriteStream): void {
@@ -56,22 +58,38 @@ export function createConsole(): Console {
         // No mode of the terminal is changed, so none needs to be restored, however this program ends.
         linewrap: true,
         gracefulExit: false,
-        etaBuffer: 50,
+        etaBuffer: rateBuffer,
       });
-      bar = bars.create(total, 0);
+      bar = bars.create(total, 0, { failed, imagesPerSecond: 0 });
       process.once('exit', stopBar);
     },
-    advanceBar() {
-      bar?.increment();
+    advanceBar(isFailure) {
+      if (isFailure) failed += 1;
+      ends.push(performance.now());
+      if (ends.length > rateBuffer) ends.shift();
+      const [first = 0] = ends;
+      const imagesPerSecond = ((ends.length - 1) * 1000) / ((ends.at(-1) ?? 0) - first || 1);
+      bar?.increment({ failed, imagesPerSecond });
     },
     stopBar,
   };
 }
 
+/** The last images, of which rate and time left are told: images of a batch end together. */
+const rateBuffer = 100;
+
 const { BarFormat, TimeFormat } = cliProgress.Format;
 
-const format: GenericFormatter = (options, { progress, value, total, eta }) => {
+interface Payload {
+  readonly failed: number;
+  readonly imagesPerSecond: number;
+}
+
+const format: GenericFormatter = (options, { progress, value, total, eta }, payload: Payload) => {
+  const { failed, imagesPerSecond } = payload;
   // The start of the model would only spoil the estimate.
   const left = value === 0 ? 'loading the model' : `${TimeFormat(eta, options, 5)} left`;
-  return `${BarFormat(progress, options)} ${value}/${total} images, ${left}`;
+  const rate = value === 0 ? '' : `, ${imagesPerSecond.toFixed(1)}/s`;
+  const failures = failed === 0 ? '' : `, ${failed} failed`;
+  return `${BarFormat(progress, options)} ${value}/${total} images${rate}, ${left}${failures}`;
 };

@@ -1,64 +1,86 @@
 import { setMaxListeners } from 'node:events';
 import { pMapIterable } from 'p-map';
-import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import type { Config } from '../config.js';
-import { createEngine } from '../engine/create-engine.js';
-import type { Admitted } from '../http/submission/admission.js';
-import type { ImageWay } from '../http/submission/read-pixels.js';
-import type { ImageSource } from '../http/submission/submission.js';
-import { createDecoder } from '../images/decoder.js';
-import { ServiceError } from '../problem.js';
+import type { Captioner, RequestContext } from '../captioner/captioner.js';
+import { ServiceError } from '../errors.js';
+import { createLogger } from '../logger.js';
+import { startCaptioner } from '../start-captioner.js';
 import { Interrupted } from './exit-codes.js';
 import type { Input } from './inputs.js';
 import { readInput } from './read-input.js';
+import { deadlineExceeded } from '../promises.js';
 
 /** What became of one input. */
 export type Answer<T> =
   { readonly file: string; readonly result: T } | { readonly file: string; readonly error: ServiceError };
 
-/** Asks the model about one image. Throws ServiceError. */
-export type Ask<T> = (way: ImageWay, source: ImageSource, admitted: Admitted) => Promise<T>;
+/** The file of an image. */
+export interface ImageFile {
+  readonly name: string;
+  readonly bytes: Buffer;
+}
 
-/** The pipeline of the service without its HTTP side. */
+/** Asks the model about one image. Throws ServiceError. */
+export type Ask<T> = (captioner: Captioner, image: ImageFile, context: RequestContext) => Promise<T>;
+
+/** Something that needs the model. Throws ServiceError. */
+export type Work<T> = (captioner: Captioner, context: RequestContext) => Promise<T>;
+
+/** The model in processes of this program, without a service. */
 export interface LocalModel {
   /**
    * Answers in the order of the inputs, several under way at once: as many as keep the inference processes in full
-   * batches, and no more than the queue has places.
+   * batches, and no more than the queue has slots.
    * @throws ServiceError not_ready when no inference process stays up; the signal's reason when it is aborted
    */
   answerAll<T>(inputs: readonly Input[], ask: Ask<T>, signal: AbortSignal): AsyncGenerator<Answer<T>>;
+  /** Does one thing with the model. Throws what it throws. */
+  run<T>(work: Work<T>, signal: AbortSignal): Promise<T>;
   close(): Promise<void>;
 }
 
-/** Nobody waits for an answer behind a connection; this only ends what would never end. */
+/** No client waits behind a connection; this limit only ends what would never end. */
 const imageTimeoutMs = 3_600_000;
 /** Of each process: the batch that runs, the one it has in hand, and the one that is being decoded. */
 const batchesUnderWay = 3;
 
-/** Starts the inference processes; seconds. Throws what `createEngine` throws. */
+/** Starts the inference processes; seconds. Throws what `startScheduler` throws. */
 async function startLocalModel(config: Config): Promise<LocalModel> {
-  const logger = pino({ level: config.logLevel }, pino.destination(process.stderr.fd));
+  const logger = await createLogger(config.logLevel, process.stderr);
   // What runs when the user wants an end has no one to be finished for.
-  const engine = await createEngine({ ...config, shutdownGraceMs: 0 }, logger, new Registry());
+  const local = { ...config, shutdownGraceMs: 0 };
+  const running = await startCaptioner(local, logger, new Registry());
+  const { captioner, scheduler } = running;
   const { maxBodyBytes, maxBatchSize, maxQueueImages } = config;
-  const way = { engine, decoder: createDecoder(config), maxBodyBytes };
-  const concurrency = Math.min(batchesUnderWay * maxBatchSize * engine.processes, maxQueueImages);
+  const concurrency = Math.min(batchesUnderWay * maxBatchSize * scheduler.processes, maxQueueImages);
+
+  async function run<T>(work: Work<T>, signal: AbortSignal): Promise<T> {
+    const timeout = new AbortController();
+    const timer = setTimeout(() => {
+      timeout.abort(deadlineExceeded());
+    }, imageTimeoutMs);
+    const permit = scheduler.admit(1);
+    try {
+      return await work(captioner, {
+        permit,
+        priority: 'batch',
+        signal: AbortSignal.any([signal, timeout.signal]),
+        client: 'the command line',
+        startedAt: performance.now(),
+      });
+    } finally {
+      permit.release();
+      clearTimeout(timer);
+    }
+  }
 
   async function answer<T>({ name, problem }: Input, ask: Ask<T>, signal: AbortSignal): Promise<Answer<T>> {
-    const startedAt = performance.now();
-    const deadline = startedAt + imageTimeoutMs;
-    const priority = 'batch';
     try {
       if (problem !== undefined) throw problem;
       const bytes = await readInput(name, maxBodyBytes, signal);
-      const reservation = engine.reserve(1, { deadline, priority, signal });
-      try {
-        const admitted = { reservation, startedAt, deadline, priority, signal } as const;
-        return { file: name, result: await ask(way, { kind: 'bytes', bytes }, admitted) };
-      } finally {
-        reservation.release();
-      }
+      const result = await run((_, context) => ask(captioner, { name, bytes }, context), signal);
+      return { file: name, result };
     } catch (error) {
       return { file: name, error: error instanceof ServiceError ? error : unexpected(error) };
     }
@@ -74,13 +96,14 @@ async function startLocalModel(config: Config): Promise<LocalModel> {
       });
       for await (const each of answers) {
         if (signal.aborted) throw signal.reason;
-        if ('error' in each && each.error.code === 'not_ready' && !engine.readiness.ready) {
-          throw new ServiceError('not_ready', engine.readiness.reason);
+        if ('error' in each && each.error.code === 'not_ready' && !scheduler.readiness.ready) {
+          throw new ServiceError('not_ready', scheduler.readiness.reason);
         }
         yield each;
       }
     },
-    close: () => engine.drain(),
+    run,
+    close: () => running.close(),
   };
 }
 

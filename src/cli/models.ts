@@ -1,6 +1,12 @@
 import { resolve } from 'node:path';
-import { type FileCheck, checkFiles, readFacts, readManifest, readManifestFile } from '../runtime/bundle.js';
-import type { BundleManifest } from '../runtime/bundle-manifest.js';
+import {
+  type FileCheck,
+  checkFiles,
+  readFacts,
+  readManifest,
+  readManifestFile,
+} from '../inference/bundle.js';
+import type { BundleManifest } from '../inference/manifest.js';
 import { exitCodes } from './exit-codes.js';
 
 /** `models show`: what a bundle's bundle.json says of it. Throws BundleError. */
@@ -22,18 +28,18 @@ export async function verifyModel(path: string, asJson: boolean): Promise<number
     files.push(check);
     if (!asJson) print(rows([[stateWords[check.state], `${size(check.bytes)}  ${check.name}`]]));
   }
-  const wrong = files.filter(({ state }) => state !== 'ok').length;
+  const wrong = files.filter(({ state }) => state !== 'ok');
   const { id, version } = manifest;
-  if (asJson) print(JSON.stringify({ path: folder, id, version, ok: wrong === 0, files }));
+  if (asJson) print(JSON.stringify({ path: folder, id, version, ok: wrong.length === 0, files }));
   else {
     print(rows(cardOf(folder, manifest)));
     print(
-      wrong === 0
+      wrong.length === 0
         ? `${files.length} files are what bundle.json says`
-        : `${wrong} of ${files.length} files are not what bundle.json says`,
+        : `${wrong.length} of ${files.length} files are not what bundle.json says: ${wrong.map(({ name }) => name).join(', ')}`,
     );
   }
-  return wrong === 0 ? exitCodes.ok : exitCodes.failed;
+  return wrong.length === 0 ? exitCodes.ok : exitCodes.failed;
 }
 
 const stateWords: Readonly<Record<FileCheck['state'], string>> = {

@@ -1,9 +1,9 @@
 import { type Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.js';
-import { WorkerDied, WorkerRefused } from '../engine/worker-process.js';
-import { ServiceError } from '../problem.js';
-import { BundleError } from '../runtime/bundle-manifest.js';
-import { ProviderError } from '../runtime/providers.js';
+import { WorkerDied, WorkerRefused } from '../scheduler/worker-process.js';
+import { ServiceError } from '../errors.js';
+import { BundleError } from '../inference/manifest.js';
+import { ProviderError } from '../inference/providers.js';
 import { exitCodes, Interrupted, UsageError } from './exit-codes.js';
 import { createProgram } from './program.js';
 
@@ -52,9 +52,8 @@ function exitCodeOf(error: unknown): number {
     return exitCodes.usage;
   }
   const isExplained = error instanceof Error && explained.some((kind) => error instanceof kind);
-  const isAddress = error instanceof Error && 'syscall' in error && error.syscall === 'listen';
   if (error instanceof BundleError && error.folder !== undefined) say(`${error.message} in ${error.folder}`);
-  else if (isExplained || isAddress) say(error.message);
+  else if (isExplained) error.message.split('\n').forEach(say);
   else say(error instanceof Error ? (error.stack ?? error.message) : String(error));
   return exitCodes.failed;
 }

@@ -1,220 +1,272 @@
-import sharp, { type Metadata } from 'sharp';
-import { ServiceError } from '../problem.js';
-import { type ImageFormat, imageFormats, sniffFormat } from './format.js';
-import { type Kernel, resample, type Size } from './resample.js';
+import sharp, { type Metadata, type Raw, type Sharp, type SharpOptions } from 'sharp';
+import { ServiceError } from '../errors.js';
+import type { ImageFormat } from './format.js';
+import { decodeHeic } from './heic.js';
+import { countScans, readJpegFrame, unsupportedJpeg } from './jpeg-header.js';
+import { type DecodeLimits, readHeader, refuseLargeImage, type Size, unsupported } from './limits.js';
+import { keepNeededChunks } from './png-chunks.js';
+import { colourChannels, readMainDirectory, unsupportedTiff } from './tiff-directories.js';
 
-/** The model's input, as its bundle says. */
+/** A rectangle of an upright image, in shares of its width and height. */
+export interface Region {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** The pixels that a model takes, as its bundle says. */
 export interface PixelTarget extends Size {
   /** `stretch` ignores the aspect ratio; `crop` fits the short side and cuts the middle out. */
   readonly resize: 'stretch' | 'crop';
-  readonly kernel: Kernel;
-}
-
-export interface DecodeLimits {
-  /** Width × height that is still decoded; read from the header, before any pixel. */
-  readonly maxPixels: number;
-  /** When the pixels are worthless, in the milliseconds of `performance.now()`. */
-  readonly deadline: number;
-  /** Large JPEGs are decoded at a smaller fraction of their size, in less than half the time; one caption in seven differs. */
-  readonly fastJpeg: boolean;
-}
-
-/** Where the pixels of an image come to lie, before and after they are resized. */
-export interface DecodeMemory {
-  /** Resolves when there is memory for so many pixels; asked once the header is read. */
-  readonly whenRoom: (pixels: number) => Promise<void>;
-  /** Becomes the pixels that are returned, if it has their size. */
-  readonly spare: ArrayBuffer | undefined;
+  readonly kernel: 'cubic' | 'linear' | 'lanczos3';
+  /** The part of the image that is taken, in place of the whole. */
+  readonly region?: Region;
 }
 
 export interface DecodedImage {
   /** [height, width, 3] of the target, row-major sRGB. */
-  readonly pixels: Uint8Array<ArrayBuffer>;
+  readonly pixels: Uint8Array;
   /** Size of the image that was sent, after orientation. */
   readonly width: number;
   readonly height: number;
   readonly format: ImageFormat;
 }
 
-/** The longest that sharp can be told to wait. */
-const maxDecodeSeconds = 3600;
+/** An image that sharp can read, and how. */
+interface Readable {
+  readonly input: Buffer;
+  readonly options: SharpOptions;
+}
 
-// libvips caches operations by their input, which here never comes twice.
+/** libjpeg-turbo advises a limit of 500 scans; cameras and browsers write a dozen. */
+const maxScans = 500;
+/** A target is fitted to panoramas of at most this aspect ratio; longer ones are cut while they are resized. */
+const maxFittedRatio = 8;
+/** End of a JPEG, for files that lack it though all their rows are there. */
+const endOfJpeg = Buffer.of(0xff, 0xd9);
+
+// libvips caches operations by their input, which never comes twice here.
 sharp.cache(false);
-// Several images are decoded side by side; threads inside each would only contend with them.
+// A decode process has one image at a time, and others decode beside it.
 sharp.concurrency(1);
+// Every loader is a parser of untrusted input, so all that are not needed are closed: libvips brings PDF, SVG, raw dumps
+// and more. Only the buffer variants are open: nothing here reads a file.
+sharp.block({ operation: ['VipsForeignLoad'] });
+sharp.unblock({
+  operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Heif', 'Tiff'].map((name) => `VipsForeignLoad${name}Buffer`),
+});
 
 /**
- * Decodes the first frame, upright, on white, in sRGB, at exactly the target's size.
- * The photo is read in libuv's thread pool and resized in this thread, which must not be that of the event loop that answers
- * requests: `decodeAside` calls this, and closes the loaders that are not for strangers.
+ * Decodes the first frame or the main page: upright, on white, in sRGB, at exactly the target's size. It runs in a decode
+ * process, whose time and memory are bounded.
  *
  * @throws ServiceError empty_image | unsupported_image_format | image_unreadable | image_too_many_pixels |
- *   deadline_exceeded
+ *   image_too_complex
  */
 export async function decodeImage(
   bytes: Uint8Array,
   target: PixelTarget,
-  { maxPixels, deadline, fastJpeg, whenRoom, spare }: DecodeLimits & DecodeMemory,
+  limits: DecodeLimits,
 ): Promise<DecodedImage> {
-  const format = supportedFormat(bytes);
-  // The header's size is compared here, where the refusal can be worded, so sharp's own limit is off.
-  const header = await unreadableOnError(sharp(bytes, { limitInputPixels: false }).metadata());
+  const { format } = readHeader(bytes, limits);
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const readable = await prepare(format, file, limits);
+  const header = await unreadableOnError(sharp(readable.input, readable.options).metadata());
   const { width, height } = header.autoOrient;
-  refuseUnlike(header, format);
-  if (width * height > maxPixels) {
-    throw new ServiceError(
-      'image_too_many_pixels',
-      `The image has ${width} × ${height} pixels; the limit is ${maxPixels} in all.`,
-    );
-  }
-  const fitted = fittedSize({ width, height }, target);
-  const panorama = target.resize === 'crop' && isPanorama({ width, height }, target);
-  const least = fastJpeg && format === 'jpeg' ? leastFraction : Infinity;
-  const decoded = panorama ? target : decodedSize({ width, height }, fitted, least);
-  // Only of a JPEG does a fraction take less memory than the whole.
-  await whenRoom(format === 'jpeg' ? decoded.width * decoded.height : width * height);
-  const remainingMs = deadline - performance.now();
-  if (remainingMs <= 0) throw tooLate();
-  const decoding = sharp(bytes, {
-    limitInputPixels: maxPixels,
-    autoOrient: true,
-    // A truncated or corrupt image would be captioned with its missing part grey.
-    failOn: 'error',
-  })
-    .timeout({ seconds: Math.min(maxDecodeSeconds, Math.ceil(remainingMs / 1000)) })
-    .flatten({ background: '#ffffff' })
-    .resize(decoded.width, decoded.height, {
-      fit: panorama ? 'cover' : 'fill',
-      position: 'centre',
-      kernel: target.kernel,
-      // `decodedSize` has chosen the fraction of a JPEG; of a WebP, no fraction is close enough to the whole.
-      fastShrinkOnLoad: format === 'jpeg',
-    })
-    .toColourspace('srgb')
-    .raw({ depth: 'uchar' })
-    .toBuffer();
-  let pixels: Buffer;
-  try {
-    pixels = await unreadableOnError(decoding);
-  } catch (error) {
-    throw performance.now() >= deadline ? tooLate() : error;
-  }
-  if (pixels.length !== decoded.width * decoded.height * 3) {
-    throw new Error(
-      `decoding gave ${pixels.length} bytes for ${decoded.width} × ${decoded.height} RGB pixels`,
-    );
-  }
-  // Not sharp's memory, which cannot be handed to another thread.
-  const found = pixelsOf(target, spare);
-  const whole = isSame(fitted, target) ? found : pixelsOf(fitted);
-  if (isSame(decoded, fitted)) whole.set(pixels);
-  else resample(pixels, { from: decoded, to: fitted, kernel: target.kernel }, whole);
-  if (whole !== found) cutMiddle({ pixels: whole, size: fitted }, { pixels: found, size: target });
-  return { pixels: found, width, height, format };
+  refuseLargeImage({ width, height }, limits);
+  const pixels = await resize(readable, header, target);
+  return { pixels, width, height, format };
 }
 
-/** Times the target's: a side that a whole picture is fitted to. What is longer would take memory for what is cut off. */
-const longestFitted = 8;
-
-/** What the whole picture is resized to, before its middle is cut out as CLIP does: the longer side is rounded down. */
-function fittedSize({ width, height }: Size, target: PixelTarget): Size {
-  if (target.resize === 'stretch' || isPanorama({ width, height }, target)) return target;
-  if (width * target.height <= height * target.width)
-    return { width: target.width, height: Math.floor((target.width * height) / width) };
-  return { width: Math.floor((target.height * width) / height), height: target.height };
+/** Makes a file safe to decode, or refuses it by name. */
+async function prepare(format: ImageFormat, file: Buffer, limits: DecodeLimits): Promise<Readable> {
+  // The header's size is compared by `refuseLargeImage`, where the refusal can be worded, so sharp's own limit is off.
+  const options: SharpOptions = { limitInputPixels: false, failOn: 'error', autoOrient: true };
+  switch (format) {
+    case 'jpeg': {
+      const frame = readJpegFrame(file);
+      const variety = frame && unsupportedJpeg(frame);
+      if (variety !== undefined) throw unsupported(`${variety} is not taken`, limits);
+      if (countScans(file, maxScans) > maxScans) {
+        throw tooComplex(`The JPEG has more than ${maxScans} scans.`);
+      }
+      const isEnded = file.subarray(-endOfJpeg.length).equals(endOfJpeg);
+      return { input: isEnded ? file : Buffer.concat([file, endOfJpeg]), options };
+    }
+    case 'png': {
+      const verdict = keepNeededChunks(file);
+      if (verdict.kind === 'too-many-chunks') throw tooComplex('The PNG has too many chunks.');
+      return { input: verdict.file, options };
+    }
+    case 'tiff':
+      return prepareTiff(file, options, limits);
+    case 'heic': {
+      const { data, width, height } = await decodeHeic(file, limits);
+      return { input: data, options: { ...options, raw: { width, height, channels: 4 } } };
+    }
+    case 'avif':
+      return { input: asStillAvif(file), options };
+    case 'gif':
+    case 'webp':
+      return { input: file, options };
+  }
 }
 
-function isPanorama({ width, height }: Size, target: Size): boolean {
-  const ratio = (width * target.height) / (height * target.width);
-  return Math.max(ratio, 1 / ratio) > longestFitted;
+/** An animated AVIF has a still picture too, which libheif reads where the main brand is that of stills. */
+function asStillAvif(file: Buffer): Buffer {
+  if (file.toString('latin1', 8, 12) !== 'avis') return file;
+  const still = Buffer.from(file);
+  still.write('avif', 8, 'latin1');
+  return still;
 }
 
-/** Times the wanted side, below which `fastJpeg` does not decode at a half, a quarter or an eighth of the size. */
-const leastFraction = 2;
-/** What `resample` gets at once, all that `MAX_PIXELS` lets through unless it is raised. What has more pixels is brought down to
- * that by libvips, row by row, so that the memory of a decode does not grow with the photo. */
-const mostResampled = 50_000_000;
-
-/** What sharp decodes to. The rest is `resample`'s, which agrees with Pillow; libvips does so only to a tenth of a level.
- * @param least `leastFraction`, or infinity for the whole */
-function decodedSize({ width, height }: Size, fitted: Size, least: number): Size {
-  const at = (part: number) => ({ width: Math.floor(width / part), height: Math.floor(height / part) });
-  const part = [8, 4, 2].find(
-    (part) => at(part).width >= least * fitted.width && at(part).height >= least * fitted.height,
+async function prepareTiff(file: Buffer, options: SharpOptions, limits: DecodeLimits): Promise<Readable> {
+  const directory = readMainDirectory(file);
+  if (directory === undefined) return { input: file, options };
+  const variety = unsupportedTiff(directory);
+  if (variety !== undefined) throw unsupported(`${variety} is not taken`, limits);
+  refuseLargeImage(directory, limits);
+  const paged = { ...options, page: directory.page };
+  const colours = colourChannels(directory);
+  if (colours === undefined) return { input: file, options: paged };
+  // sharp takes any further channel for alpha, though this one is a selection, infrared or the like.
+  const whole = sharp(file, paged);
+  const kept = colours === 3 ? whole.removeAlpha() : whole.extractChannel(0);
+  const { data, info } = await unreadableOnError(
+    kept.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true }),
   );
-  const whole = at(part ?? 1);
-  const factor = Math.min(1, Math.sqrt(mostResampled / (whole.width * whole.height)));
-  const bounded = (side: number, wanted: number) =>
-    Math.min(side, Math.max(wanted, Math.floor(side * factor)));
-  return { width: bounded(whole.width, fitted.width), height: bounded(whole.height, fitted.height) };
+  const { width, height, channels } = info;
+  return { input: data, options: { ...options, raw: { width, height, channels } } };
 }
 
-/** The middle of RGB pixels; a margin of half a pixel goes to the even neighbour, as Python rounds. */
-function cutMiddle(from: Raster, to: Raster): void {
-  const left = halfToEven(from.size.width - to.size.width);
-  const top = halfToEven(from.size.height - to.size.height);
-  const rowBytes = to.size.width * 3;
-  for (let row = 0; row < to.size.height; row += 1) {
-    const start = ((top + row) * from.size.width + left) * 3;
-    to.pixels.set(from.pixels.subarray(start, start + rowBytes), row * rowBytes);
+async function resize(
+  { input, options }: Readable,
+  header: Metadata,
+  target: PixelTarget,
+): Promise<Uint8Array> {
+  const render = (failOn: 'warning' | 'error'): Promise<Buffer> => {
+    const image = inSrgb(sharp(input, { ...options, failOn }), header).flatten({ background: '#ffffff' });
+    const part = partOf(header.autoOrient, target.region);
+    const wanted = part === undefined ? image : image.extract(part);
+    return target.resize === 'stretch'
+      ? rgbOf(wanted.resize(target.width, target.height, { fit: 'fill', kernel: target.kernel }))
+      : crop(wanted, part ?? header.autoOrient, target);
+  };
+  const pixels = await unreadableOnError(
+    header.format === 'jpeg'
+      ? render('warning').catch((error: unknown) => retryJpeg(error, render))
+      : render('error'),
+  );
+  if (pixels.length !== target.width * target.height * 3) {
+    throw new Error(`decoding gave ${pixels.length} bytes for ${target.width} × ${target.height} RGB pixels`);
   }
+  return pixels;
 }
 
-function pixelsOf({ width, height }: Size, spare?: ArrayBuffer): Uint8Array<ArrayBuffer> {
-  const bytes = width * height * 3;
-  return spare?.byteLength === bytes ? new Uint8Array(spare) : new Uint8Array(bytes);
+function rgbOf(image: Sharp): Promise<Buffer> {
+  return image.toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer();
 }
 
-interface Raster {
-  /** RGB [height, width, 3], row-major. */
-  readonly pixels: Uint8Array;
-  readonly size: Size;
+/** Of the warnings of libjpeg, only missing data means that the picture is not whole. */
+async function retryJpeg(error: unknown, render: (failOn: 'error') => Promise<Buffer>): Promise<Buffer> {
+  if (error instanceof Error && /premature end/i.test(error.message)) throw error;
+  return render('error');
 }
 
+/** Converts by the file's profile before anything else where the samples have more than 8 bits, or are gray. */
+function inSrgb(image: Sharp, { space, depth }: Metadata): Sharp {
+  if (space === 'grey16' || space === 'b-w') return image.pipelineColourspace('b-w');
+  return depth === 'uchar' ? image : image.pipelineColourspace('srgb');
+}
+
+/** The pixels of a region; at least one in each direction. */
+function partOf(
+  { width, height }: Size,
+  region: Region | undefined,
+): (Size & { left: number; top: number }) | undefined {
+  if (region === undefined) return undefined;
+  const left = Math.min(width - 1, Math.floor(region.left * width));
+  const top = Math.min(height - 1, Math.floor(region.top * height));
+  return {
+    left,
+    top,
+    width: Math.max(1, Math.min(width - left, Math.round(region.width * width))),
+    height: Math.max(1, Math.min(height - top, Math.round(region.height * height))),
+  };
+}
+
+/** As CLIP does: the short side is fitted, the longer side rounded down, and the middle cut out. */
+async function crop(image: Sharp, size: Size, target: PixelTarget): Promise<Buffer> {
+  const { width, height, kernel } = target;
+  const ratio = (size.width * height) / (size.height * width);
+  if (Math.max(ratio, 1 / ratio) > maxFittedRatio) {
+    return rgbOf(image.resize(width, height, { fit: 'cover', position: 'centre', kernel }));
+  }
+  const fitted =
+    ratio <= 1
+      ? { width, height: Math.floor((width * size.height) / size.width) }
+      : { width: Math.floor((height * size.width) / size.height), height };
+  const middle = {
+    left: halfToEven(fitted.width - width),
+    top: halfToEven(fitted.height - height),
+    width,
+    height,
+  };
+  if (fitted.width > size.width && fitted.height > size.height) {
+    const enlarged = await enlarge(await rgbOf(image), size, fitted);
+    return rgbOf(enlarged.extract(middle));
+  }
+  // Its pixels are of the whole photo, not of one that was shrunk while it was decoded.
+  const options = { fit: 'fill', kernel, fastShrinkOnLoad: false } as const;
+  return rgbOf(image.resize(fitted.width, fitted.height, options).extract(middle));
+}
+
+/** Pixels beside a pixel that bicubic interpolation looks at. */
+const edge = 2;
+
+/** `resize` of libvips moves what it enlarges by half a pixel, which changes the embedding of CLIP. */
+async function enlarge(rgb: Buffer, size: Size, fitted: Size): Promise<Sharp> {
+  const extended = await sharp(rgb, { raw: { ...size, channels: 3 } })
+    .extend({ top: edge, bottom: edge, left: edge, right: edge, extendWith: 'copy' })
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  const [x, y] = [fitted.width / size.width, fitted.height / size.height];
+  const { data, info } = await sharp(extended.data, { raw: rawOf(extended.info) })
+    .affine(
+      [
+        [x, 0],
+        [0, y],
+      ],
+      // From the centre of a pixel to the centre of a pixel, past the edge.
+      { interpolator: 'bicubic', idx: 0.5, idy: 0.5, odx: -0.5 - x * edge, ody: -0.5 - y * edge },
+    )
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  return sharp(data, { raw: rawOf(info) });
+}
+
+function rawOf({ width, height }: Size): Raw {
+  return { width, height, channels: 3 };
+}
+
+/** Half of a margin; a half pixel goes to the even neighbour, as Python rounds. */
 function halfToEven(whole: number): number {
   const half = Math.floor(whole / 2);
   return whole % 2 === 1 && half % 2 === 1 ? half + 1 : half;
-}
-
-function isSame(size: Size, other: Size): boolean {
-  return size.width === other.width && size.height === other.height;
-}
-
-function supportedFormat(bytes: Uint8Array): ImageFormat {
-  if (bytes.length === 0) throw new ServiceError('empty_image', 'The image has no bytes.');
-  const sniffed = sniffFormat(bytes);
-  if (sniffed.supported) return sniffed.format;
-  throw unsupported(
-    sniffed.name === undefined ? 'This is no image format known here' : `${sniffed.name} is not taken`,
-  );
-}
-
-/** HEIF is a container: only the AV1 kind of it is AVIF. */
-function refuseUnlike({ format, compression }: Metadata, sniffed: ImageFormat): void {
-  if (format === 'heif' && compression !== 'av1') throw unsupported('HEIC is not taken');
-  if (format !== (sniffed === 'avif' ? 'heif' : sniffed)) throw unreadable();
 }
 
 async function unreadableOnError<T>(reading: Promise<T>): Promise<T> {
   try {
     return await reading;
   } catch (cause) {
-    throw unreadable(cause);
+    if (cause instanceof ServiceError) throw cause;
+    const error = new ServiceError('image_unreadable', 'The image is truncated or damaged.');
+    error.cause = cause;
+    throw error;
   }
 }
 
-function unreadable(cause?: unknown): ServiceError {
-  const error = new ServiceError('image_unreadable', 'The image is truncated or damaged.');
-  error.cause = cause;
-  return error;
-}
-
-function unsupported(what: string): ServiceError {
-  const taken = imageFormats.map((format) => (format === 'webp' ? 'WebP' : format.toUpperCase())).join(', ');
-  return new ServiceError('unsupported_image_format', `${what}; send one of ${taken}.`);
-}
-
-function tooLate(): ServiceError {
-  return new ServiceError('deadline_exceeded', 'The image could not be decoded in time.');
+function tooComplex(detail: string): ServiceError {
+  return new ServiceError('image_too_complex', detail);
 }

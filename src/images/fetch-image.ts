@@ -1,18 +1,14 @@
-import { lookup as resolveName, type LookupAddress } from 'node:dns';
 import { type IncomingMessage, get as getByHttp } from 'node:http';
 import { get as getByHttps } from 'node:https';
-import type { LookupFunction } from 'node:net';
-import { promisify } from 'node:util';
-import pLimit from 'p-limit';
-import { ServiceError } from '../problem.js';
+import { ServiceError } from '../errors.js';
 import { packageVersion } from '../version.js';
-import { createUrlCheck, notPublic, type UrlPolicy } from './url-policy.js';
+import { createPublicLookup, type ResolveHost } from './public-lookup.js';
+import { createUrlCheck, type UrlPolicy } from './url-policy.js';
+import { abortError } from '../promises.js';
 
 export interface FetchRequest {
   readonly maxBytes: number;
-  /** When the image is worthless, in the milliseconds of `performance.now()`. */
-  readonly deadline: number;
-  /** Aborted when the client has gone. */
+  /** Aborted at the request's deadline, or when its client has gone. */
   readonly signal: AbortSignal;
 }
 
@@ -23,24 +19,11 @@ export interface FetchRequest {
  */
 export type FetchImage = (url: string, request: FetchRequest) => Promise<Buffer>;
 
-/** All addresses of a host. */
-export type ResolveHost = (hostname: string) => Promise<readonly LookupAddress[]>;
-
-const mostRedirects = 3;
+const maxRedirects = 3;
 /** From the request to the last byte, redirects included; a slow server must not hold a place in the queue for long. */
-const longestFetchMs = 10_000;
-/**
- * Names resolved at the same time. Each takes a thread of libuv's pool, which images are decoded in as well, and whoever
- * sends URLs can make names slow to resolve.
- */
-const mostLookups = 2;
+const maxFetchMs = 10_000;
 
-const resolveAll = promisify(resolveName);
-
-export function createImageFetcher(
-  policy: UrlPolicy,
-  resolve: ResolveHost = (hostname) => resolveAll(hostname, { all: true }),
-): FetchImage {
+export function createImageFetcher(policy: UrlPolicy, resolve?: ResolveHost, maxMs = maxFetchMs): FetchImage {
   const check = createUrlCheck(policy);
   const headers = {
     accept: 'image/*',
@@ -48,63 +31,54 @@ export function createImageFetcher(
     // Servers of images refuse clients that do not say what they are.
     'user-agent': `pcm-caption/${packageVersion()}`,
   };
-  const limitLookups = pLimit(mostLookups);
-
-  /** What a connection asks for the addresses it then tries: nothing else resolves the name again in between. */
-  const lookup: LookupFunction = (hostname, options, done) => {
-    limitLookups(() => resolve(hostname)).then(
-      (addresses) => {
-        const [first] = addresses;
-        if (first === undefined || !addresses.every(({ address }) => check.address(address))) {
-          done(notPublic(), []);
-        } else if (options.all === true) {
-          done(null, [...addresses]);
-        } else {
-          done(null, first.address, first.family);
-        }
-      },
-      (error: unknown) => {
-        done(error instanceof Error ? error : new Error(String(error)), []);
-      },
-    );
-  };
+  const lookup = createPublicLookup(check, resolve);
 
   function get(url: URL, signal: AbortSignal): Promise<IncomingMessage> {
     const request = url.protocol === 'https:' ? getByHttps : getByHttp;
     // A connection of its own, checked for this request alone.
     const options = { lookup, signal, agent: false, headers };
     return new Promise((answered, failed) => {
-      request(url, options, answered).on('error', failed);
+      request(url, options, answered)
+        .on('error', failed)
+        // A server that changes the protocol (status 101) sends no response.
+        .on('upgrade', (_response, socket) => {
+          socket.destroy();
+          failed(unreachable('The server at the URL answered with status 101.'));
+        });
     });
   }
 
   async function follow(address: string, maxBytes: number, signal: AbortSignal): Promise<Buffer> {
     let url = check.url(address);
-    for (let redirects = 0; redirects <= mostRedirects; redirects++) {
+    for (let redirects = 0; redirects <= maxRedirects; redirects++) {
       const response = await get(url, signal);
       const { statusCode = 0, headers } = response;
       if (statusCode === 200) return readAll(response, maxBytes);
       response.destroy();
       const { location } = headers;
       if (![301, 302, 303, 307, 308].includes(statusCode) || location === undefined) {
-        throw unreachable(`The server at the URL answered with status ${statusCode}.`);
+        throw unreachable(
+          `The server at the URL answered with status ${statusCode}.`,
+          statusCode >= 500 || statusCode === 429 || statusCode === 408,
+        );
       }
       url = check.url(location, url);
     }
-    throw unreachable(`The URL redirects more than ${mostRedirects} times.`);
+    throw unreachable(`The URL redirects more than ${maxRedirects} times.`);
   }
 
-  return async (address, { maxBytes, deadline, signal }) => {
-    const limitMs = Math.min(longestFetchMs, Math.max(0, deadline - performance.now()));
-    const timeout = AbortSignal.timeout(Math.ceil(limitMs));
+  return async (address, { maxBytes, signal }) => {
+    const timeout = AbortSignal.timeout(maxMs);
     try {
       return await follow(address, maxBytes, AbortSignal.any([signal, timeout]));
     } catch (error) {
-      if (signal.aborted || error instanceof ServiceError) throw error;
+      if (signal.aborted) throw abortError(signal);
+      if (error instanceof ServiceError) throw error;
       const problem = unreachable(
         timeout.aborted
           ? 'The server at the URL did not send the image in time.'
           : 'The server at the URL could not be reached.',
+        true,
       );
       problem.cause = error;
       throw problem;
@@ -134,6 +108,6 @@ async function readAll(response: IncomingMessage, maxBytes: number): Promise<Buf
   }
 }
 
-function unreachable(detail: string): ServiceError {
-  return new ServiceError('url_unreachable', detail);
+function unreachable(detail: string, isTransient = false): ServiceError {
+  return new ServiceError('url_unreachable', detail, undefined, isTransient);
 }

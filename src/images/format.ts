@@ -1,5 +1,5 @@
 /** Formats that are decoded, by the names clients see. */
-export const imageFormats = ['jpeg', 'png', 'webp', 'gif', 'avif', 'tiff'] as const;
+export const imageFormats = ['jpeg', 'png', 'webp', 'gif', 'avif', 'tiff', 'heic'] as const;
 export type ImageFormat = (typeof imageFormats)[number];
 
 /** What the first bytes say: a format that is decoded, the name of one that is not, or nothing known. */
@@ -43,12 +43,18 @@ const brand =
     return found.some((name) => brands.includes(name));
   };
 
+const pngSignature = '\x89PNG\r\n\x1a\n';
+/** PNGs of iOS apps are in a format of Apple's. */
+const isCgbi: Test = (head) => head.startsWith(pngSignature) && head.slice(12, 16) === 'CgBI';
+
 const decoded: readonly (readonly [ImageFormat, Test])[] = [
   ['jpeg', startsWith('\xff\xd8\xff')],
-  ['png', startsWith('\x89PNG\r\n\x1a\n')],
+  ['png', (head) => head.startsWith(pngSignature) && !isCgbi(head)],
   ['webp', riff('WEBP')],
   ['gif', startsWith('GIF87a', 'GIF89a')],
-  ['avif', brand('avif', 'avis')],
+  // Brands of AV1 first: a file of both kinds of brand is read as AVIF.
+  ['avif', brand('avif')],
+  ['heic', brand('heic', 'heix', 'heim', 'heis', 'mif1', 'mif2')],
   ['tiff', startsWith('II*\0', 'MM\0*', 'II+\0', 'MM\0+')],
 ];
 
@@ -60,8 +66,14 @@ const refused: readonly (readonly [string, Test])[] = [
       /^(?:\xef\xbb\xbf)?\s*(?:<\?xml|<!--|<!DOCTYPE\s+svg|<svg)/i.test(head) &&
       /<svg[\s>:/]|<!DOCTYPE\s+svg/i.test(head),
   ],
+  ['PNG of an iOS app (CgBI)', isCgbi],
   ['PDF', startsWith('%PDF-')],
-  ['HEIC', brand('heic', 'heix', 'heim', 'heis', 'hevc', 'hevx', 'mif1', 'msf1')],
+  ['Animated AVIF', brand('avis')],
+  ['A HEIC sequence', brand('hevc', 'hevx', 'msf1')],
+  ['Canon RAW', brand('crx ')],
+  ['Fujifilm RAW', startsWith('FUJIFILMCCD-RAW')],
+  ['Panasonic RAW', startsWith('IIU\0')],
+  ['Olympus RAW', startsWith('IIRO', 'IIRS', 'MMOR')],
   ['JPEG XL', startsWith('\xff\x0a', '\0\0\0\x0cJXL ')],
   ['JPEG 2000', startsWith('\0\0\0\x0cjP  ', '\xff\x4f\xff\x51')],
   ['BMP', startsWith('BM')],

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
-import { ServiceError } from '../problem.js';
+import { ServiceError } from '../errors.js';
 
 /** Where images may be fetched from. */
 export interface UrlPolicy {
@@ -19,6 +19,8 @@ export interface UrlCheck {
 
 /** Longer URLs are refused by many servers too. */
 const longestUrl = 2048;
+/** Addresses that look public and lead to the host's own services: of Azure (DNS, DHCP, the agent of virtual machines). */
+const hostServices: readonly string[] = ['168.63.129.16'];
 /** All IPv6 addresses that are given to networks of the internet (RFC 4291); everything else is for other uses. */
 const globalUnicast = ipaddr.parseCIDR('2000::/3');
 
@@ -34,6 +36,7 @@ export function createUrlCheck({ hosts, networks }: UrlPolicy): UrlCheck {
       ([network, bits]) => network.kind() === address.kind() && address.match(network, bits),
     );
     if (isInside) return true;
+    if (hostServices.includes(address.toString())) return false;
     return address.range() === 'unicast' && (address.kind() === 'ipv4' || address.match(globalUnicast));
   }
 

@@ -7,7 +7,7 @@ import { startBarePipeline } from '../../bench/bare/bare-pipeline.js';
 import { barePlans } from '../../bench/bare/bare-plans.js';
 import { readConfig } from '../../src/config.js';
 import { quarters } from '../images/drawn.js';
-import { defaultBundle, readDefaultManifest } from '../runtime/default-bundle.js';
+import { defaultBundle, readDefaultManifest } from '../inference/default-bundle.js';
 
 const model = { id: 'any', version: '1', provider: 'cpu', precision: 'w8' };
 
@@ -20,8 +20,8 @@ test('the plan of the service comes first, and every plan shares the photos amon
     plans.map(({ isForSingles }) => isForSingles),
     plans.map((_, index) => index === 0),
   );
-  for (const { orders } of plans)
-    assert.deepEqual(orders.flatMap((order) => order.photos).toSorted(), photos);
+  for (const { commands } of plans)
+    assert.deepEqual(commands.flatMap((command) => command.photos).toSorted(), photos);
 });
 
 test('decoding and the four graphs run on the embedded bundle', async () => {
@@ -31,11 +31,11 @@ test('decoding and the four graphs run on the embedded bundle', async () => {
   await writeFile(photo, await quarters().jpeg().toBuffer());
   const config = readConfig({ MODEL_PATH: defaultBundle, WORKERS: '1', THREADS: '1' });
   const [plan] = await barePlans(config, model, [photo]);
-  const [order] = plan?.orders ?? [];
-  assert.ok(order !== undefined);
-  assert.equal(order.options.maxLength, decoding.maxLength);
+  const [command] = plan?.commands ?? [];
+  assert.ok(command !== undefined);
+  assert.equal(command.options.maxLength, decoding.maxLength);
 
-  const pipeline = await startBarePipeline([{ ...order, order: { ...order.order, maxBatch: 2 } }]);
+  const pipeline = await startBarePipeline([{ ...command, command: { ...command.command, maxBatch: 2 } }]);
   const batches = await pipeline.runBatches(2, 1);
   assert.ok(batches.imagesPerSecond > 0);
   assert.ok(batches.timings.length >= 2);
@@ -50,5 +50,5 @@ test('a bare process that cannot load its bundle ends the measurement', async ()
   const config = readConfig({ MODEL_PATH: defaultBundle, WORKERS: '1', THREADS: '1' });
   const [plan] = await barePlans(config, { ...model, precision: 'none' }, []);
   assert.ok(plan !== undefined);
-  await assert.rejects(startBarePipeline(plan.orders), /ended early/);
+  await assert.rejects(startBarePipeline(plan.commands), /ended early/);
 });

@@ -76,7 +76,7 @@ test('a version that git does not know is named', async () => {
 });
 
 test('the service is measured with distinct photos', async (t) => {
-  const { url, engine } = await startService(t);
+  const { url, scheduler } = await startService(t);
   const client = await createCaptionClient(url, await drawnPhotos('red', 'green', 'blue'));
   const window = await measureService({ url, pid: process.pid }, client, 2, instantly.windowMs);
   assert.equal(window.latenciesMs.length, window.timings.length);
@@ -85,7 +85,7 @@ test('the service is measured with distinct photos', async (t) => {
   assert.ok(window.imagesPerSecond > 0);
   assert.ok(window.eventLoopDelayMs !== undefined && window.eventLoopDelayMs > 0);
   if (process.platform === 'linux') assert.ok((window.memoryBytes ?? 0) > 10 * 1024 ** 2);
-  const seen = new Set(engine.items.map(({ pixels }) => Buffer.from(pixels).toString('hex')));
+  const seen = new Set(scheduler.captionItems.map(({ pixels }) => Buffer.from(pixels).toString('hex')));
   assert.equal(seen.size, 3);
   const { provider, precision } = await servedModel(url);
   assert.deepEqual({ provider, precision }, { provider: 'cpu', precision: 'w8' });

@@ -18,7 +18,7 @@ interface Picture {
   readonly buffer: Buffer;
 }
 
-/** A picture whose caption the fake engine takes from its colour. */
+/** A picture whose caption the fake model takes from its colour. */
 async function picture(name: string, colour: string, width = 60, height = 40): Promise<Picture> {
   const image = sharp({ create: { width, height, channels: 3, background: colour } });
   return { name, mimeType: 'image/png', buffer: await image.png().toBuffer() };
@@ -111,12 +111,12 @@ describe('the playground', () => {
   });
 
   test('a photo that is pasted is captioned, and a paste without a file does nothing', async (t) => {
-    const { url, engine } = await startService(t);
+    const { url, scheduler } = await startService(t);
     const page = await openPage(t, browser, `${url}/`);
     await transfer(page, 'paste', []);
     await transfer(page, 'paste', [blue]);
     await captioned(page, 'blue.png', 'blue');
-    assert.equal(engine.items.length, 1);
+    assert.equal(scheduler.items.length, 1);
   });
 
   test('under the strictest policy that lets a page load, all still works', async (t) => {
@@ -146,21 +146,21 @@ describe('the playground', () => {
   });
 
   test('a full queue says when to try again, and trying again works', async (t) => {
-    const { url, engine } = await startService(t);
-    engine.capacity = 0;
+    const { url, scheduler } = await startService(t);
+    scheduler.capacity = 0;
     const page = await openPage(t, browser, `${url}/`, { statuses: [503] });
     await files(page).setInputFiles([red]);
     const shown = card(page, 'red.png');
     await shown.getByText('The queue is full', { exact: true }).waitFor();
     await shown.getByText('Try again in 7 s.').waitFor();
-    engine.capacity = 64;
+    scheduler.capacity = 64;
     await shown.getByRole('button', { name: 'Try again' }).click();
     await captioned(page, 'red.png', 'red');
   });
 
   test('a service that is not ready is said so, before and after a photo', async (t) => {
-    const { url, engine } = await startService(t);
-    engine.readiness = { ready: false, reason: 'the model is warming up' };
+    const { url, scheduler } = await startService(t);
+    scheduler.readiness = { ready: false, reason: 'the model is warming up' };
     const page = await openPage(t, browser, `${url}/`, { statuses: [503] });
     await page.getByText('Not ready', { exact: true }).waitFor();
     await files(page).setInputFiles([red]);
@@ -169,13 +169,13 @@ describe('the playground', () => {
 
   test('where a key is needed, it is asked for, sent, and kept for the tab alone', async (t) => {
     const key = 'a-key-of-some-length';
-    const { url, engine } = await startService(t, { API_KEYS: key });
+    const { url, scheduler } = await startService(t, { API_KEYS: key });
     const page = await openPage(t, browser, `${url}/`, { statuses: [401] });
     await page.getByText('Ready', { exact: true }).waitFor();
     await files(page).setInputFiles([red]);
     const shown = card(page, 'red.png');
     await shown.getByText('A valid API key is needed').waitFor();
-    assert.equal(engine.items.length, 0);
+    assert.equal(scheduler.items.length, 0);
     await shown.getByRole('button', { name: 'Enter an API key' }).click();
     await page.keyboard.type(key);
     await page.keyboard.press('Enter');
@@ -188,7 +188,7 @@ describe('the playground', () => {
   });
 
   test('options reach the model, and what is below the minimum is held back', async (t) => {
-    const { url, engine } = await startService(t);
+    const { url, scheduler } = await startService(t);
     const page = await openPage(t, browser, `${url}/`);
     await files(page).setInputFiles([red]);
     await captioned(page, 'red.png', 'red');
@@ -203,7 +203,7 @@ describe('the playground', () => {
     await shown.getByText('No caption reaches your minimum of 80 %').waitFor();
     await shown.getByText('A red picture, best of all').waitFor();
     assert.equal(await shown.getByRole('button', { name: 'Copy alt text' }).count(), 0);
-    const [before, after] = engine.captionItems.map(({ options }) => options);
+    const [before, after] = scheduler.captionItems.map(({ options }) => options);
     assert.deepEqual(before?.concepts, []);
     assert.deepEqual(
       [after?.concepts, after?.conceptsMode, after?.avoidWords, after?.genderNeutral, after?.explain],
@@ -222,7 +222,7 @@ describe('the playground', () => {
     assert.equal(await shown.locator('.photo-light.lit').count(), 0);
     await shown.getByRole('button', { name: /^dog/ }).hover();
     await shown.locator('.photo-light.lit').waitFor();
-    // The fake engine's cosines are 0.1, 0.2, 0.3 and 0.4 of 2 × 2 patches.
+    // The fake model's cosines are 0.1, 0.2, 0.3 and 0.4 of 2 × 2 patches.
     const [topLeft = 0, topRight = 0, bottomLeft = 0, bottomRight = 0] = await darkness(page);
     assert.ok(topLeft > 180 && topRight > 180, `${topLeft} and ${topRight} are veiled`);
     assert.ok(bottomLeft < topRight && bottomRight < bottomLeft, `${bottomLeft}, ${bottomRight}`);
@@ -336,27 +336,27 @@ describe('the playground', () => {
   });
 
   test('many photos go up a few at a time, and none is left out', async (t) => {
-    const { url, engine } = await startService(t);
-    const release = engine.hold();
+    const { url, scheduler } = await startService(t);
+    const release = scheduler.hold();
     const page = await openPage(t, browser, `${url}/`);
     const many = Array.from({ length: 11 }, (_, index) => ({ ...red, name: `${index}.png` }));
     await files(page).setInputFiles(many);
-    await engine.waiting(4);
+    await scheduler.waiting(4);
     assert.equal(await page.getByText('Waiting', { exact: true }).count(), 7);
-    assert.equal(engine.reservations.length, 4);
+    assert.equal(scheduler.admissions, 4);
     release();
     await page.getByText('11 done', { exact: true }).waitFor();
-    assert.equal(engine.items.length, 11);
+    assert.equal(scheduler.items.length, 11);
   });
 
-  test('a photo that is removed gives its place in the queue back', async (t) => {
-    const { url, engine } = await startService(t);
-    engine.hold();
+  test('a photo that is removed frees its slot', async (t) => {
+    const { url, scheduler } = await startService(t);
+    scheduler.hold();
     const page = await openPage(t, browser, `${url}/`);
     await files(page).setInputFiles([red]);
-    await engine.waiting(1);
+    await scheduler.waiting(1);
     await card(page, 'red.png').getByRole('button', { name: 'Remove' }).click();
-    await engine.idle();
+    await scheduler.idle();
   });
 
   for (const colorScheme of ['light', 'dark'] as const) {
@@ -381,8 +381,8 @@ describe('the playground', () => {
   }
 
   test('nothing moves for those who asked for less motion', async (t) => {
-    const { url, engine } = await startService(t);
-    const release = engine.hold();
+    const { url, scheduler } = await startService(t);
+    const release = scheduler.hold();
     const moving = async (reducedMotion: 'reduce' | 'no-preference'): Promise<number> => {
       const page = await openPage(t, browser, `${url}/`, { context: { reducedMotion } });
       await files(page).setInputFiles([red]);

@@ -12,10 +12,13 @@ const keys = { API_KEYS: `${plain},sha256:${hash}` };
 const bearing = (authorization: string) => ({ headers: { authorization } });
 
 test('with keys, everything under /v1/ needs one of them', async (t) => {
-  const { url, engine, log } = await startService(t, keys);
+  const { url, scheduler, log } = await startService(t, keys);
   const calls: [string, RequestInit][] = [
     ['/v1/captions', { method: 'POST' }],
+    ['/v1/captions/json', { method: 'POST' }],
     ['/v1/captions/batch', { method: 'POST' }],
+    ['/v1/captions/batch/json', { method: 'POST' }],
+    ['/v1/scores/json', { method: 'POST' }],
     ['/v1/scores', { method: 'POST' }],
     ['/v1/models', {}],
     ['/v1/models', { method: 'HEAD' }],
@@ -37,7 +40,7 @@ test('with keys, everything under /v1/ needs one of them', async (t) => {
     assert.equal(response.status, 200);
   }
   assert.equal((await fetch(`${url}/v1/models`, bearing(`bearer ${plain}`))).status, 200);
-  await engine.idle();
+  await scheduler.idle();
   assert.ok(!log().includes(plain) && !log().includes(hashed));
 });
 
@@ -57,11 +60,11 @@ test('what is no key is refused, and the answer says so', async (t) => {
   }
 });
 
-test('a request without a key takes no place, and is refused before its body has come', async (t) => {
-  const { url, engine } = await startService(t, keys);
+test('a request without a key takes no slot, and is refused before its body has come', async (t) => {
+  const { url, scheduler } = await startService(t, keys);
   const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
   const { status, code } = await responseTo(upload);
-  assert.deepEqual([status, code, engine.reservations.length], [401, 'unauthorized', 0]);
+  assert.deepEqual([status, code, scheduler.admissions], [401, 'unauthorized', 0]);
   upload.destroy();
 });
 
@@ -72,8 +75,8 @@ test('health, readiness, figures and the reference need no key', async (t) => {
   }
 });
 
-test('beyond the limit a client is told to wait, and how long; its places stay free', async (t) => {
-  const { url, engine } = await startService(t, { RATE_LIMIT: '2' });
+test('beyond the limit a client is told to wait, and how long; its slots stay free', async (t) => {
+  const { url, scheduler } = await startService(t, { RATE_LIMIT: '2' });
   const first = await fetch(`${url}/v1/models`);
   assert.deepEqual(
     [first.headers.get('ratelimit-limit'), first.headers.get('ratelimit-remaining')],
@@ -84,7 +87,7 @@ test('beyond the limit a client is told to wait, and how long; its places stay f
   assert.deepEqual([response.status, (await json(response))['code']], [429, 'rate_limited']);
   const seconds = Number(response.headers.get('retry-after'));
   assert.ok(seconds > 0 && seconds <= 60, String(seconds));
-  assert.equal(engine.reservations.length, 0);
+  assert.equal(scheduler.admissions, 0);
   assert.equal((await fetch(`${url}/healthz`)).status, 200);
 });
 

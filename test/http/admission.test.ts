@@ -14,27 +14,27 @@ const post = (url: string, init: RequestInit = { body: formOf(['image', photo]) 
   fetch(`${url}/v1/captions`, { method: 'POST', ...init });
 
 test('a full queue answers 503 with Retry-After before any byte of the body has come', async (t) => {
-  const { url, engine } = await startService(t);
-  engine.capacity = 0;
+  const { url, scheduler } = await startService(t);
+  scheduler.capacity = 0;
   const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
   const { status, headers, code } = await responseTo(upload);
   assert.deepEqual([status, code, headers['retry-after']], [503, 'queue_full', '7']);
   upload.destroy();
 });
 
-test('an engine that is not ready refuses, and says when to come again', async (t) => {
-  const { url, engine } = await startService(t);
-  engine.readiness = { ready: false, reason: 'the worker is being restarted' };
+test('a scheduler that is not ready refuses, and says when to come again', async (t) => {
+  const { url, scheduler } = await startService(t);
+  scheduler.readiness = { ready: false, reason: 'the worker is being restarted' };
   const response = await post(url);
   assert.deepEqual([response.status, response.headers.get('retry-after')], [503, '1']);
   assert.equal((await json(response))['code'], 'not_ready');
 });
 
 test('clients that send megabytes before they listen still get to read an early answer', async (t) => {
-  const { url, engine } = await startService(t, { MAX_BODY_BYTES: String(8 * 1024 * 1024) });
+  const { url, scheduler } = await startService(t, { MAX_BODY_BYTES: String(8 * 1024 * 1024) });
   const large = Buffer.alloc(6 * 1024 * 1024);
   const tooLarge = Buffer.alloc(12 * 1024 * 1024);
-  engine.capacity = 0;
+  scheduler.capacity = 0;
   for (let round = 0; round < 5; round++) {
     assert.equal((await post(url, { body: formOf(['image', large]) })).status, 503);
     assert.equal((await post(url, { body: formOf(['image', tooLarge]) })).status, 413);
@@ -63,87 +63,87 @@ test('a body that goes on and on after its refusal is cut off', async (t) => {
   assert.ok(sent < 50_000_000, `${sent} bytes were taken`);
 });
 
-test('what has come of a body that gives way is let go, and the rest of it not kept', async (t) => {
-  const { app, url, engine } = await startService(t, { UPLOAD_GRACE_MS: '0' });
-  engine.capacity = 1;
+test('what has come of an evicted body is let go, and the rest of it not kept', async (t) => {
+  const { app, url, scheduler } = await startService(t, { UPLOAD_GRACE_MS: '0' });
+  scheduler.capacity = 1;
   const arrived = once(app.server, 'request');
   const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
-  const gaveWay = responseTo(upload);
+  const evicted = responseTo(upload);
   upload.write(photo.subarray(0, 100));
   const body: unknown = (await arrived)[0];
   assert.ok(body instanceof IncomingMessage);
-  await engine.reserved(1);
+  await scheduler.admitted(1);
   assert.equal((await post(url)).status, 200);
-  assert.equal((await gaveWay).status, 503);
-  assert.equal(body.listenerCount('data'), 1, 'whoever gathered it listens no more');
+  assert.equal((await evicted).status, 503);
+  assert.equal(body.listenerCount('data'), 1, 'what gathered it listens no more');
   upload.destroy();
 });
 
-test('each request holds one place until it is answered', async (t) => {
-  const { url, engine } = await startService(t);
-  const letGo = engine.hold();
+test('each request holds one slot until it is answered', async (t) => {
+  const { url, scheduler } = await startService(t);
+  const letGo = scheduler.hold();
   const answers = [post(url), post(url)];
-  await engine.waiting(2);
-  assert.equal(engine.taken, 2);
+  await scheduler.waiting(2);
+  assert.equal(scheduler.slotsUsed, 2);
   letGo();
   assert.deepEqual(
     (await Promise.all(answers)).map(({ status }) => status),
     [200, 200],
   );
-  await engine.idle();
+  await scheduler.idle();
 });
 
 test('an upload that lasts while the bundle is exchanged is made for, and answered by, the one before', async (t) => {
-  const { url, engine } = await startService(t);
+  const { url, scheduler } = await startService(t);
   const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
-  await engine.reserved(1);
-  engine.swap({ id: 'next', image: { width: 8, height: 8, resize: 'stretch', kernel: 'cubic' } });
+  await scheduler.admitted(1);
+  scheduler.swap({ id: 'next', image: { width: 8, height: 8, resize: 'stretch', kernel: 'cubic' } });
   upload.end(photo);
   const response = await new Promise<IncomingMessage>((resolve) => upload.once('response', resolve));
   assert.match(await text(response), /"model":\{"id":"example"/);
-  assert.equal(engine.items[0]?.pixels.length, 16 * 16 * 3);
+  assert.equal(scheduler.captionItems[0]?.pixels.length, 16 * 16 * 3);
 
   assert.match(await (await post(url)).text(), /"model":\{"id":"next"/);
-  assert.equal(engine.items[1]?.pixels.length, 8 * 8 * 3);
+  assert.equal(scheduler.captionItems[1]?.pixels.length, 8 * 8 * 3);
   for (const path of ['models', 'concepts']) {
     assert.match(await (await fetch(`${url}/v1/${path}`)).text(), /"id":"next"/);
   }
 });
 
-test('when the queue is full, the longest upload gives its place to a request that comes', async (t) => {
-  const { url, engine } = await startService(t, { UPLOAD_GRACE_MS: '0' });
-  engine.capacity = 2;
+test('when the queue is full, the longest upload is evicted for a request that comes', async (t) => {
+  const { url, scheduler } = await startService(t, { UPLOAD_GRACE_MS: '0' });
+  scheduler.capacity = 2;
   const [first, second] = [1, 2].map(() => beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length));
   assert.ok(first !== undefined && second !== undefined);
   first.write(photo.subarray(0, 100));
-  await engine.reserved(1);
+  await scheduler.admitted(1);
   second.write(photo.subarray(0, 100));
-  await engine.reserved(2);
-  const gaveWay = responseTo(first);
+  await scheduler.admitted(2);
+  const evicted = responseTo(first);
   assert.equal((await post(url)).status, 200);
-  const { status, code, headers } = await gaveWay;
+  const { status, code, headers } = await evicted;
   assert.deepEqual([status, code, headers['retry-after']], [503, 'queue_full', '7']);
   const answer = new Promise<IncomingMessage>((resolve) => second.once('response', resolve));
   second.end(photo.subarray(100));
   assert.equal((await answer).statusCode, 200);
-  await engine.idle();
-  assert.equal(engine.items.length, 2);
+  await scheduler.idle();
+  assert.equal(scheduler.items.length, 2);
   first.destroy();
 });
 
-test('an upload keeps its place for a while, and an image that has come until it is answered', async (t) => {
+test('an upload keeps its slot for a while, and an image that has come until it is answered', async (t) => {
   const patient = await startService(t, { UPLOAD_GRACE_MS: '3600000' });
-  patient.engine.capacity = 1;
+  patient.scheduler.capacity = 1;
   const upload = beginUpload(`${patient.url}/v1/captions`, 'image/jpeg', photo.length);
-  await patient.engine.reserved(1);
+  await patient.scheduler.admitted(1);
   assert.equal((await post(patient.url)).status, 503);
   upload.destroy();
 
-  const { url, engine } = await startService(t, { UPLOAD_GRACE_MS: '0' });
-  engine.capacity = 1;
-  const letGo = engine.hold();
+  const { url, scheduler } = await startService(t, { UPLOAD_GRACE_MS: '0' });
+  scheduler.capacity = 1;
+  const letGo = scheduler.hold();
   const waits = post(url);
-  await engine.waiting(1);
+  await scheduler.waiting(1);
   assert.equal((await post(url)).status, 503);
   letGo();
   assert.equal((await waits).status, 200);
@@ -157,8 +157,8 @@ async function sendSome(url: string, bytes: number) {
   return { upload, answer };
 }
 
-test('of bodies that together are more than is held at once, the largest that is still coming gives way', async (t) => {
-  const { url, engine } = await startService(t, {
+test('of bodies that together are more than is held at once, the largest that is still coming is evicted', async (t) => {
+  const { url, scheduler } = await startService(t, {
     MAX_BODY_BYTES: '1000000',
     MAX_UPLOAD_BYTES: '2500000',
     UPLOAD_GRACE_MS: '3600000',
@@ -168,81 +168,84 @@ test('of bodies that together are more than is held at once, the largest that is
   const last = await sendSome(url, 950_000);
   const { status, code, headers } = await largest.answer;
   assert.deepEqual([status, code, headers['retry-after']], [503, 'queue_full', '1']);
-  assert.equal(engine.taken, 2);
+  assert.equal(scheduler.slotsUsed, 2);
   assert.equal((await post(url)).status, 200);
   for (const { upload } of [first, largest, last]) upload.destroy();
-  await engine.idle();
+  await scheduler.idle();
 });
 
-test('bodies that have come keep their place while they wait, and nothing more is taken beside them', async (t) => {
-  const { url, engine } = await startService(t, { MAX_BODY_BYTES: '1000000', MAX_UPLOAD_BYTES: '1500000' });
+test('bodies that have come keep their slot while they wait, and nothing more is admitted beside them', async (t) => {
+  const { url, scheduler } = await startService(t, {
+    MAX_BODY_BYTES: '1000000',
+    MAX_UPLOAD_BYTES: '1500000',
+  });
   const large = {
     body: Buffer.concat([photo, Buffer.alloc(1_000_000 - photo.length)]),
     headers: { 'content-type': 'image/jpeg' },
   };
-  const letGo = engine.hold();
+  const letGo = scheduler.hold();
   const first = post(url, large);
-  await engine.waiting(1);
+  await scheduler.waiting(1);
   const second = post(url, large);
-  await engine.waiting(2);
+  await scheduler.waiting(2);
   const refused = await post(url);
   assert.deepEqual([refused.status, (await json(refused))['code']], [503, 'queue_full']);
   letGo();
   for (const answer of [first, second]) assert.equal((await answer).status, 200);
-  await engine.idle();
+  await scheduler.idle();
   assert.equal((await post(url, large)).status, 200);
 });
 
 test('one body of the largest size is held in any case', async (t) => {
-  const { url, engine } = await startService(t, { MAX_BODY_BYTES: '1000000', MAX_UPLOAD_BYTES: '1024' });
-  const letGo = engine.hold();
+  const { url, scheduler } = await startService(t, { MAX_BODY_BYTES: '1000000', MAX_UPLOAD_BYTES: '1024' });
+  const letGo = scheduler.hold();
   const body = Buffer.concat([photo, Buffer.alloc(1_000_000 - photo.length)]);
   const large = post(url, { body, headers: { 'content-type': 'image/jpeg' } });
-  await engine.waiting(1);
+  await scheduler.waiting(1);
   const small = post(url);
-  await engine.waiting(2);
+  await scheduler.waiting(2);
   letGo();
   assert.deepEqual([(await large).status, (await small).status], [200, 200]);
 });
 
-test('a refused image gives its place back', async (t) => {
-  const { url, engine } = await startService(t);
+test('a refused image frees its slot', async (t) => {
+  const { url, scheduler } = await startService(t);
   assert.equal((await post(url, { body: formOf(['image', Buffer.from('text')]) })).status, 415);
-  await engine.idle();
+  await scheduler.idle();
 });
 
-test('a client that leaves while its image waits frees the place', async (t) => {
-  const { url, engine, log } = await startService(t);
-  engine.hold();
+test('a client that leaves while its image waits frees its slot', async (t) => {
+  const { url, scheduler, log } = await startService(t);
+  scheduler.hold();
   const client = new AbortController();
   const answer = post(url, { body: formOf(['image', photo]), signal: client.signal });
-  await engine.waiting(1);
-  const [reservation] = engine.reservations;
-  assert.ok(reservation !== undefined && !reservation.signal.aborted);
+  await scheduler.waiting(1);
+  const [running] = scheduler.requests;
+  assert.ok(running !== undefined && !running.signal.aborted);
   client.abort();
   await assert.rejects(answer, { name: 'AbortError' });
-  await engine.idle();
-  assert.ok(reservation.signal.aborted);
+  await scheduler.idle();
+  assert.ok(running.signal.aborted);
   assert.match(log(), /"client has gone"/);
   assert.doesNotMatch(log(), /"level":50/);
 });
 
-test('a client that leaves in the middle of its upload frees the place', async (t) => {
-  const { url, engine } = await startService(t);
+test('a client that leaves in the middle of its upload frees its slot', async (t) => {
+  const { url, scheduler } = await startService(t);
   const upload = beginUpload(`${url}/v1/captions`, 'image/jpeg', photo.length);
   upload.write(photo.subarray(0, 100));
-  await engine.reserved(1);
+  await scheduler.admitted(1);
   upload.destroy();
-  await engine.idle();
-  assert.equal(engine.items.length, 0);
+  await scheduler.idle();
+  assert.equal(scheduler.items.length, 0);
 });
 
-test('an answer that is not ready in time is 504, and the place is free', async (t) => {
-  const { url, engine, log } = await startService(t, { REQUEST_TIMEOUT_MS: '100' });
-  engine.hold();
+test('an answer that is not ready in time is 504, and the slot is free', async (t) => {
+  const { url, scheduler, log } = await startService(t, { REQUEST_TIMEOUT_MS: '100' });
+  scheduler.hold();
   const response = await post(url);
   assert.deepEqual([response.status, (await json(response))['code']], [504, 'deadline_exceeded']);
-  await engine.idle();
+  await scheduler.idle();
   assert.doesNotMatch(log(), /"level":50|already sent/);
 });
 
@@ -250,22 +253,22 @@ for (const [kind, type] of [
   ['raw', 'image/jpeg'],
   ['form', 'multipart/form-data; boundary=line'],
 ] as const) {
-  test(`an upload (${kind}) that takes too long is 504, and holds no place after it`, async (t) => {
-    const { url, engine } = await startService(t, { REQUEST_TIMEOUT_MS: '150' });
+  test(`an upload (${kind}) that takes too long is 504, and holds no slot after it`, async (t) => {
+    const { url, scheduler } = await startService(t, { REQUEST_TIMEOUT_MS: '150' });
     const upload = beginUpload(`${url}/v1/captions`, type, 10_000);
     upload.write('--line\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\nabc');
     const { status, code } = await responseTo(upload);
     assert.deepEqual([status, code], [504, 'deadline_exceeded']);
-    await engine.idle();
+    await scheduler.idle();
     upload.destroy();
   });
 }
 
 test('closing answers what has begun, and takes nothing more', async (t) => {
-  const { app, url, engine } = await startService(t);
-  const letGo = engine.hold();
+  const { app, url, scheduler } = await startService(t);
+  const letGo = scheduler.hold();
   const answers = [post(url), post(url)];
-  await engine.waiting(2);
+  await scheduler.waiting(2);
   const closed = app.close();
   await assert.rejects(post(url), 'a new connection is refused');
   letGo();

@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { test } from 'node:test';
 import sharp from 'sharp';
 import { Compile } from 'typebox/compile';
-import { CaptionResultSchema } from '../../src/http/schemas/caption-result.js';
+import { CaptionResultSchema } from '../../src/captioner/results.js';
 import { svg } from '../images/drawn.js';
 import { formOf, json, type Service, startService } from './service.js';
 import { beginUpload, responseTo } from './upload.js';
@@ -19,6 +19,7 @@ const cut = red.subarray(0, 60);
 
 interface Entry {
   readonly index: number;
+  readonly outcome: string;
   readonly result?: Record<string, unknown>;
   readonly error?: Record<string, unknown>;
 }
@@ -52,8 +53,9 @@ async function entriesOf(response: Response): Promise<Entry[]> {
 
 /** For each entry the colour of its caption, or the code of its problem. */
 function told(entries: readonly Entry[]): string[] {
-  return entries.map(({ result, error }, place) => {
+  return entries.map(({ outcome, result, error }, place) => {
     assert.notEqual(result === undefined, error === undefined, `entry ${place} has either`);
+    assert.equal(outcome, error === undefined ? 'captioned' : 'failed');
     if (error !== undefined) return String(error['code']);
     assert.ok(resultCheck.Check(result), JSON.stringify(resultCheck.Errors(result)));
     return /^A (\w+) picture/.exec(String(result.caption))?.[1] ?? 'none';
@@ -72,7 +74,7 @@ for (const [way, init] of [
       [0, 1, 2, 3],
     );
     assert.deepEqual(told(entries), ['red', 'green', 'blue', 'red']);
-    await service.engine.idle();
+    await service.scheduler.idle();
   });
 }
 
@@ -102,23 +104,23 @@ test('one bad image spoils its own entry and no other, with the problem it would
       requestId: response.headers.get('x-request-id'),
     },
   );
-  await service.engine.idle();
+  await service.scheduler.idle();
 });
 
 test('an error nobody expected is the problem of one image, and is logged', async (t) => {
   const service = await startService(t);
-  service.engine.failWith(new Error('secret of the engine'));
+  service.scheduler.failWith(new Error('secret of the model'));
   const codes = told(await entriesOf(await send(service, asForm([red, red]))));
   assert.deepEqual(codes.toSorted(), ['internal', 'red']);
-  assert.match(service.log(), /secret of the engine/);
+  assert.match(service.log(), /secret of the model/);
 });
 
 test('options hold for every image', async (t) => {
   const service = await startService(t);
   await send(service, asForm([red, blue], ['candidates', '2'], ['avoidWords', 'dog']));
   await send(service, asJson({ images: [inBase64(red)], candidates: 2, avoidWords: ['dog'] }));
-  assert.equal(service.engine.items.length, 3);
-  for (const { options } of service.engine.captionItems) {
+  assert.equal(service.scheduler.items.length, 3);
+  for (const { options } of service.scheduler.captionItems) {
     assert.deepEqual([options.candidates, options.avoidWords], [2, ['dog']]);
   }
 });
@@ -137,6 +139,12 @@ const refused: [string, RequestInit, number, string][] = [
   ['an unknown option', asForm([red], ['colour', 'red']), 400, 'invalid_option'],
   ['an option out of range', asJson({ images: [inBase64(red)], candidates: 0 }), 400, 'invalid_option'],
   [
+    'a body of no particular type',
+    { headers: { 'content-type': 'application/octet-stream' }, body: red },
+    415,
+    'unsupported_media_type',
+  ],
+  [
     'an image as the body',
     { headers: { 'content-type': 'image/png' }, body: red },
     415,
@@ -148,8 +156,8 @@ for (const [what, init, status, code] of refused) {
     const service = await startService(t, { MAX_BATCH_IMAGES: '3' });
     const response = await send(service, init);
     assert.deepEqual([response.status, (await json(response))['code']], [status, code]);
-    assert.equal(service.engine.items.length, 0);
-    await service.engine.idle();
+    assert.equal(service.scheduler.items.length, 0);
+    await service.scheduler.idle();
   });
 }
 
@@ -163,7 +171,7 @@ for (const [part, image] of [
   ['url', 'name="url"\r\n\r\nhttp://a.test/\r\n--line\r\n'],
 ] as const) {
   test(`a form with one ${part} too many is refused before its end has come`, async (t) => {
-    const { url, engine } = await startService(t, { MAX_BATCH_IMAGES: '1' });
+    const { url, scheduler } = await startService(t, { MAX_BATCH_IMAGES: '1' });
     const upload = beginUpload(`${url}/v1/captions/batch`, 'multipart/form-data; boundary=line', 10_000);
     const first = 'name="url"\r\n\r\nhttp://a.test/';
     upload.write(
@@ -171,11 +179,11 @@ for (const [part, image] of [
     );
     assert.deepEqual((await responseTo(upload)).code, 'too_many_images');
     upload.destroy();
-    await engine.idle();
+    await scheduler.idle();
   });
 }
 
-test('no more images are taken than the queue has places', async (t) => {
+test('no more images are taken than the queue has slots', async (t) => {
   const service = await startService(t, { MAX_QUEUE_IMAGES: '2' });
   const response = await send(service, asForm([red, red, red]));
   assert.equal((await json(response))['detail'], 'This call takes at most 2 images.');
@@ -183,24 +191,27 @@ test('no more images are taken than the queue has places', async (t) => {
 
 test('a batch is admitted with all its images or not at all, and waits behind single ones', async (t) => {
   const service = await startService(t);
-  const { engine } = service;
-  engine.capacity = 2;
+  const { scheduler } = service;
+  scheduler.capacity = 2;
   const response = await send(service, asForm([red, red, red]));
   assert.deepEqual([response.status, response.headers.get('retry-after')], [503, '7']);
   assert.equal((await json(response))['code'], 'queue_full');
-  await engine.idle();
-  engine.capacity = 3;
+  await scheduler.idle();
+  scheduler.capacity = 3;
   assert.deepEqual(told(await entriesOf(await send(service, asForm([red, red, red])))), [
     'red',
     'red',
     'red',
   ]);
-  assert.ok(engine.reservations.every(({ priority }) => priority === 'batch'));
+  assert.deepEqual(
+    scheduler.requests.map(({ priority }) => priority),
+    ['batch', 'batch', 'batch'],
+  );
 });
 
 test('a full queue refuses a batch by its headers', async (t) => {
-  const { url, engine } = await startService(t);
-  engine.capacity = 0;
+  const { url, scheduler } = await startService(t);
+  scheduler.capacity = 0;
   const upload = beginUpload(`${url}/v1/captions/batch`, 'multipart/form-data; boundary=line', 1000);
   const { status, code } = await responseTo(upload);
   assert.deepEqual([status, code], [503, 'queue_full']);
@@ -209,29 +220,29 @@ test('a full queue refuses a batch by its headers', async (t) => {
 
 test('at the deadline what is done is answered, and the rest of the batch is late image by image', async (t) => {
   const service = await startService(t, { REQUEST_TIMEOUT_MS: '400' });
-  const { engine } = service;
-  engine.holdFrom(1);
+  const { scheduler } = service;
+  scheduler.holdFrom(1);
   const entries = await entriesOf(await send(service, asForm([red, green, cut])));
   const codes = told(entries);
   assert.equal(codes[2], 'image_unreadable');
   assert.match(codes.join(), /^(red,deadline_exceeded|deadline_exceeded,green),/);
-  await engine.idle();
+  await scheduler.idle();
   assert.doesNotMatch(service.log(), /"level":50/);
 });
 
 test('a batch whose body takes too long is late as a whole', async (t) => {
-  const { url, engine } = await startService(t, { REQUEST_TIMEOUT_MS: '150' });
+  const { url, scheduler } = await startService(t, { REQUEST_TIMEOUT_MS: '150' });
   const upload = beginUpload(`${url}/v1/captions/batch`, 'multipart/form-data; boundary=line', 1000);
   const { status, code } = await responseTo(upload);
   assert.deepEqual([status, code], [504, 'deadline_exceeded']);
-  await engine.idle();
+  await scheduler.idle();
   upload.destroy();
 });
 
 test('as NDJSON, each entry comes as soon as it is done', async (t) => {
   const service = await startService(t);
-  const { engine } = service;
-  const letGo = engine.holdFrom(2);
+  const { scheduler } = service;
+  const letGo = scheduler.holdFrom(2);
   const init = asForm([red, green, cut, blue]);
   const response = await send(service, { ...init, headers: { accept: 'application/x-ndjson' } });
   assert.deepEqual([response.status, response.headers.get('content-type')], [200, 'application/x-ndjson']);
@@ -249,12 +260,12 @@ test('as NDJSON, each entry comes as soon as it is done', async (t) => {
       entries.push(entry);
     }
     // Three of the four are here while the fourth is still held back.
-    if (entries.length === 3 && engine.taken > 0) letGo();
+    if (entries.length === 3 && scheduler.slotsUsed > 0) letGo();
   }
   assert.equal(text, '');
   const ordered = entries.toSorted((a, b) => a.index - b.index);
   assert.deepEqual(told(ordered), ['red', 'green', 'image_unreadable', 'blue']);
-  await engine.idle();
+  await scheduler.idle();
 });
 
 test('NDJSON is sent to those who prefer it, and problems of the whole batch are documents still', async (t) => {
@@ -276,10 +287,10 @@ for (const [accept, done] of [
   ['application/x-ndjson', 0],
   ['application/x-ndjson', 1],
 ] as const) {
-  test(`a client that leaves frees all places of its batch (${accept}, ${done} done)`, async (t) => {
+  test(`a client that leaves frees all slots of its batch (${accept}, ${done} done)`, async (t) => {
     const service = await startService(t);
-    const { engine } = service;
-    engine.holdFrom(done);
+    const { scheduler } = service;
+    scheduler.holdFrom(done);
     const form = new Response(formOf(['image', red], ['image', green], ['image', blue]));
     const client = request(`${service.url}/v1/captions/batch`, {
       method: 'POST',
@@ -287,11 +298,11 @@ for (const [accept, done] of [
     });
     client.on('error', () => undefined);
     client.end(Buffer.from(await form.arrayBuffer()));
-    await engine.submitted(3);
-    await engine.waiting(3 - done);
-    assert.equal(engine.taken, 3 - done);
+    await scheduler.submitted(3);
+    await scheduler.waiting(3 - done);
+    await scheduler.using(3 - done);
     client.destroy();
-    await engine.idle();
+    await scheduler.idle();
     await service.app.close();
     assert.doesNotMatch(service.log(), /"level":50|unexpected/);
   });

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Compile } from 'typebox/compile';
-import { CaptionResultSchema } from '../../src/http/schemas/caption-result.js';
-import { ServiceError } from '../../src/problem.js';
+import { CaptionResultSchema } from '../../src/captioner/results.js';
 import { quarters } from '../images/drawn.js';
 import { formOf, json, type Service, startService } from './service.js';
 
@@ -26,6 +25,21 @@ const asJson = (members: object = {}): RequestInit => ({
   headers: { 'content-type': 'application/json' },
   body: JSON.stringify({ image: photo.toString('base64'), ...members }),
 });
+/** As the Java client of openapi-generator sends options: each in JSON, and a list once for each of its items. */
+function asFormOfJson(members: object): RequestInit {
+  const part = (header: string, body: string | Buffer) => [
+    Buffer.from(`--line\r\nContent-Disposition: form-data; ${header}\r\n\r\n`),
+    Buffer.from(body),
+    Buffer.from('\r\n'),
+  ];
+  const fields = Object.entries(members).flatMap(([name, value]: [string, unknown]) =>
+    (Array.isArray(value) ? value : [value]).flatMap(() =>
+      part(`name="${name}"\r\nContent-Type: application/json; charset=utf-8`, JSON.stringify(value)),
+    ),
+  );
+  const body = Buffer.concat([...fields, ...part('name="image"', photo), Buffer.from('--line--\r\n')]);
+  return { headers: { 'content-type': 'multipart/form-data; boundary=line' }, body };
+}
 
 test('a form, a raw body and JSON get the same result, which has the shape of the reference', async (t) => {
   const service = await startService(t);
@@ -62,11 +76,29 @@ test('a form, a raw body and JSON get the same result, which has the shape of th
           meanLogProb: -0.75,
         },
       ],
-      concepts: [{ word: 'dog', score: 0.9 }],
+      concepts: [{ word: 'dog', share: 0.9, score: 0.9 }],
+      tags: [
+        { word: 'red', probability: 0.9 },
+        { word: 'picture', probability: 0.6 },
+      ],
       image: { width: 300, height: 200, format: 'png' },
       model: { id: 'example', version: '1.0.0' },
     });
   }
+});
+
+test('the path of JSON gives the same result', async (t) => {
+  const { url } = await startService(t);
+  const answers = ['captions', 'captions/json'].map(async (path) => {
+    const { timing, ...result } = await json(
+      await fetch(`${url}/v1/${path}`, { method: 'POST', ...asJson({ candidates: 2 }) }),
+    );
+    assert.ok(timing);
+    return result;
+  });
+  const [known, own] = await Promise.all(answers);
+  assert.deepEqual(own, known);
+  assert.equal(own?.['caption'], 'A red picture, best of all');
 });
 
 test('the timing adds up, stage by stage', async (t) => {
@@ -110,30 +142,41 @@ test('base64 of either alphabet is taken, with padding or without', async (t) =>
   }
 });
 
-test('pixels reach the engine at the size of its bundle', async (t) => {
+test('base64 may have a data: prefix, as pages have it, and line breaks, as mail has them', async (t) => {
   const service = await startService(t);
-  await caption(service, asForm());
-  assert.equal(service.engine.items[0]?.pixels.length, 16 * 16 * 3);
+  const digits = photo.toString('base64');
+  const lines = (end: string) => digits.replace(/.{76}/g, `$&${end}`);
+  for (const image of [
+    `data:image/png;base64,${digits}`,
+    `DATA:image/png;name=a.png;Base64,${digits}`,
+    lines('\n'),
+    lines('\r\n'),
+    `data:;base64,\r\n${lines('\r\n')}\r\n`,
+  ]) {
+    assert.equal((await caption(service, asJson({ image }))).status, 200, image.slice(0, 40));
+  }
+  for (const image of [`data:image/png,${digits}`, `data:image/png;base64${digits}`, lines(' ')]) {
+    assert.equal((await caption(service, asJson({ image })))['code'], 'invalid_base64', image.slice(0, 40));
+  }
 });
 
-test('the memory of pixels is for the next image once they are captioned, and not when that fails', async (t) => {
+test('a body of no particular type is an image', async (t) => {
   const service = await startService(t);
-  const { engine } = service;
-  assert.equal((await caption(service, asForm())).status, 200);
-  engine.failWith(new ServiceError('internal', 'a process may still have the pixels'));
-  assert.equal((await caption(service, asForm())).status, 500);
-  assert.equal((await caption(service, asForm())).status, 200);
-  const size = 16 * 16 * 3;
-  assert.deepEqual(
-    engine.items.map(({ pixels }) => pixels.length),
-    [0, size, size],
-  );
+  const { status, image } = await caption(service, asBody('application/octet-stream'), '?candidates=2');
+  assert.deepEqual([status, image], [200, { width: 300, height: 200, format: 'png' }]);
+  assert.equal(service.scheduler.captionItems[0]?.options.candidates, 2);
+});
+
+test('pixels reach the model at the size of its bundle', async (t) => {
+  const service = await startService(t);
+  await caption(service, asForm());
+  assert.equal(service.scheduler.captionItems[0]?.pixels.length, 16 * 16 * 3);
 });
 
 test('options not given have the defaults of the reference', async (t) => {
   const service = await startService(t);
   await caption(service, asForm());
-  assert.deepEqual(service.engine.captionItems[0]?.options, {
+  assert.deepEqual(service.scheduler.captionItems[0]?.options, {
     candidates: 3,
     beamSize: 3,
     maxLength: 20,
@@ -141,14 +184,16 @@ test('options not given have the defaults of the reference', async (t) => {
     conceptsMode: 'replace',
     avoidWords: [],
     genderNeutral: false,
+    minTagProbability: 0.5,
+    maxTags: 20,
     explain: false,
   });
 });
 
-test('options given reach the engine, whichever way they come', async (t) => {
+test('options given reach the model, whichever way they come', async (t) => {
   const service = await startService(t);
   const query =
-    '?candidates=5&beamSize=7&maxLength=9&concepts=dog&concepts=ice%20cream&conceptsMode=extend&avoidWords=man&avoidWords=t-shirt&genderNeutral=true&explain=true';
+    '?candidates=5&beamSize=7&maxLength=9&concepts=dog&concepts=ice%20cream&conceptsMode=extend&avoidWords=man&avoidWords=t-shirt&genderNeutral=true&minTagProbability=0.75&maxTags=5&explain=true';
   const form: [string, string][] = [...new URLSearchParams(query)];
   const members = {
     candidates: 5,
@@ -158,6 +203,8 @@ test('options given reach the engine, whichever way they come', async (t) => {
     conceptsMode: 'extend',
     avoidWords: ['man', 't-shirt'],
     genderNeutral: true,
+    minTagProbability: 0.75,
+    maxTags: 5,
     explain: true,
   };
   await caption(service, asBody(), query);
@@ -167,8 +214,9 @@ test('options given reach the engine, whichever way they come', async (t) => {
     asForm(...form.map(([name, value]): [string, string] => [name, value.replace('true', 'True')])),
   );
   await caption(service, asJson(members));
-  assert.equal(service.engine.items.length, 4);
-  for (const { options } of service.engine.captionItems) assert.deepEqual(options, members);
+  await caption(service, asFormOfJson(members));
+  assert.equal(service.scheduler.items.length, 5);
+  for (const { options } of service.scheduler.captionItems) assert.deepEqual(options, members);
 });
 
 test('the beam grows with the candidates asked for', async (t) => {
@@ -176,7 +224,7 @@ test('the beam grows with the candidates asked for', async (t) => {
   await caption(service, asForm(['candidates', '6']));
   await caption(service, asForm(['candidates', '1']));
   assert.deepEqual(
-    service.engine.captionItems.map(({ options }) => options.beamSize),
+    service.scheduler.captionItems.map(({ options }) => options.beamSize),
     [6, 3],
   );
 });
@@ -189,7 +237,23 @@ test('the same value twice for one option is one value', async (t) => {
     '?candidates=2',
   );
   assert.equal(status, 200);
-  assert.equal(service.engine.captionItems[0]?.options.candidates, 2);
+  assert.equal(service.scheduler.captionItems[0]?.options.candidates, 2);
+});
+
+test('a form field in JSON is a value or a list of values, and the same in each place', async (t) => {
+  const service = await startService(t);
+  for (const members of [
+    { concepts: [['dog']] },
+    { candidates: { value: 2 } },
+    { candidates: 'two' },
+    { avoidWords: 'a'.repeat(70_000) },
+  ]) {
+    const { status, code } = await caption(service, asFormOfJson(members));
+    assert.deepEqual([status, code], [400, 'invalid_option'], JSON.stringify(members).slice(0, 100));
+  }
+  const { detail } = await caption(service, asFormOfJson({ candidates: 2 }), '?candidates=3');
+  assert.equal(detail, 'candidates is given with two different values.');
+  assert.equal(service.scheduler.items.length, 0);
 });
 
 test('below minConfidence the caption is null, and everything else stays', async (t) => {
@@ -206,14 +270,16 @@ test('a number may come in exponent notation, as programs write small ones', asy
   const service = await startService(t);
   assert.equal((await caption(service, asForm(['minConfidence', String(1e-7)]))).status, 200);
   assert.equal((await caption(service, asForm(), '?minConfidence=1E-7&candidates=1e1')).status, 200);
-  assert.equal(service.engine.captionItems[1]?.options.candidates, 10);
+  assert.equal(service.scheduler.captionItems[1]?.options.candidates, 10);
   for (const text of ['1e', 'e1', '0x1', ' 1', '1_0', 'NaN', '1e400'])
     assert.equal((await caption(service, asForm(['minConfidence', text])))['code'], 'invalid_option');
 });
 
 test('with explain, patches of each concept and their grid are returned', async (t) => {
   const result = await caption(await startService(t), asForm(['explain', 'true']));
-  assert.deepEqual(result['concepts'], [{ word: 'dog', score: 0.9, patches: [0.1, 0.2, 0.3, 0.4] }]);
+  assert.deepEqual(result['concepts'], [
+    { word: 'dog', share: 0.9, score: 0.9, patches: [0.1, 0.2, 0.3, 0.4] },
+  ]);
   assert.deepEqual(result['gridSize'], { rows: 2, columns: 2 });
 });
 
@@ -246,10 +312,10 @@ test('the log has a line for each request under its id, and never an image, an o
 
 test('an error nobody expected is a 500 that says nothing of it, and is logged with its stack', async (t) => {
   const service = await startService(t);
-  service.engine.failWith(new Error('secret of the engine'));
+  service.scheduler.failWith(new Error('secret of the model'));
   const { status, code, detail } = await caption(service, asForm());
   assert.deepEqual([status, code], [500, 'internal']);
   assert.doesNotMatch(String(detail), /secret/);
-  assert.match(service.log(), /secret of the engine.*captions\.test/);
+  assert.match(service.log(), /secret of the model.*captions\.test/);
   assert.equal((await caption(service, asForm())).status, 200);
 });

@@ -9,7 +9,12 @@ import { beginUpload, responseTo } from './upload.js';
 test('the rest of a refused body is waited for only so long', { timeout: 20_000 }, async (t) => {
   const app = Fastify();
   t.after(() => app.close());
-  await app.register(connectionsPlugin, { lingerBytes: 1_000_000, lingerMs: 50, silentMs: 50 });
+  await app.register(connectionsPlugin, {
+    maxConnections: 100,
+    lingerBytes: 1_000_000,
+    lingerMs: 50,
+    silentMs: 50,
+  });
   app.addHook('onRequest', (_request, reply) => reply.code(503).send({ code: 'refused' }));
   app.post('/', () => 'never');
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
@@ -25,7 +30,7 @@ test(
   { timeout: 20_000 },
   async (t) => {
     const app = Fastify();
-    await app.register(connectionsPlugin, { lingerBytes: 0, lingerMs: 0, silentMs: 50 });
+    await app.register(connectionsPlugin, { maxConnections: 100, lingerBytes: 0, lingerMs: 0, silentMs: 50 });
     const url = await app.listen({ host: '127.0.0.1', port: 0 });
     t.after(() => app.close());
     const connected = once(app.server, 'connection');

@@ -4,9 +4,11 @@ import pLimit from 'p-limit';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import sharp from 'sharp';
-import { buildApp } from '../../src/app.js';
+import { createCaptioner } from '../../src/captioner/captioner.js';
 import { readConfig } from '../../src/config.js';
-import { startTestEngine } from '../engine/test-engine.js';
+import { buildServer } from '../../src/http/server.js';
+import { createInProcessDecoder } from '../images/in-process-decoder.js';
+import { startTestEngine } from '../scheduler/test-engine.js';
 import { formOf, json } from './service.js';
 
 /** Ways to send an image, each with its options. */
@@ -42,13 +44,19 @@ function entriesOf(options: Readonly<Record<string, string[]>>): [string, string
 }
 
 test('each of 1,000 interleaved requests with unlike options gets its own answer', async (t) => {
-  const { engine } = await startTestEngine(t, { workers: 3, maxQueueImages: 1000 });
-  const { image } = engine.bundle;
-  const app = await buildApp({
-    config: readConfig({ REQUEST_TIMEOUT_MS: '600000', MAX_QUEUE_IMAGES: '1000' }),
-    engine,
+  const { scheduler } = await startTestEngine(t, { workers: 3, maxQueueImages: 1000 });
+  const { image } = scheduler.model.bundle;
+  const config = readConfig({ REQUEST_TIMEOUT_MS: '600000', MAX_QUEUE_IMAGES: '1000' });
+  const app = await buildServer({
+    config,
+    captioner: createCaptioner({
+      decoder: createInProcessDecoder(config),
+      maxFetchedBytes: config.maxBodyBytes,
+    }),
+    scheduler,
     logger: pino({ level: 'silent' }),
     registry: new Registry(),
+    protocols: [],
   });
   t.after(() => app.close());
   const url = await app.listen({ host: '127.0.0.1', port: 0 });

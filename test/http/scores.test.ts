@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Compile } from 'typebox/compile';
-import { ScoreResultSchema } from '../../src/http/schemas/score.js';
+import { ScoreResultSchema } from '../../src/captioner/results.js';
 import { quarters } from '../images/drawn.js';
 import { formOf, json, type Service, startService } from './service.js';
 
@@ -23,15 +23,6 @@ const asJson = (members: object): RequestInit => ({
 });
 const asBody: RequestInit = { headers: { 'content-type': 'image/png' }, body: photo };
 const [fits, differs] = ['A red picture, with a comma & more: é 🐶', 'a blue one'];
-
-test('the memory of pixels is for the next image once they are scored', async (t) => {
-  const service = await startService(t);
-  for (const text of [fits, differs]) assert.equal((await score(service, asForm(text))).status, 200);
-  assert.deepEqual(
-    service.engine.items.map(({ pixels }) => pixels.length),
-    [0, 16 * 16 * 3],
-  );
-});
 
 test('a form, a raw body and JSON get each text its scores, in the order sent', async (t) => {
   const service = await startService(t);
@@ -55,7 +46,13 @@ test('a form, a raw body and JSON get each text its scores, in the order sent', 
     assert.deepEqual([timing.queueMs, timing.encodeMs, timing.scoreMs], [1.25, 2, 0.5]);
     assert.ok(0 < timing.decodeMs && timing.decodeMs <= timing.totalMs);
   }
-  await service.engine.idle();
+  await service.scheduler.idle();
+});
+
+test('a body of no particular type is an image', async (t) => {
+  const headers = { 'content-type': 'application/octet-stream' };
+  const { status } = await score(await startService(t), { headers, body: photo }, '?texts=red');
+  assert.equal(status, 200);
 });
 
 test('a text the model reads in part only is marked', async (t) => {
@@ -85,7 +82,7 @@ for (const [what, init, detail] of refused) {
     const { status, code, detail: found } = await score(service, init);
     assert.deepEqual([status, code], [400, 'invalid_option']);
     assert.match(found, detail);
-    await service.engine.idle();
+    await service.scheduler.idle();
   });
 }
 
@@ -96,16 +93,16 @@ test('an image that is none, none or two are problems as for captions', async (t
   assert.equal((await score(service, form(['image', Buffer.from('text')]))).code, 'unsupported_image_format');
   assert.equal((await score(service, form(['image', photo], ['image', photo]))).code, 'too_many_images');
   assert.equal((await score(service, asJson({ image: '*', texts: ['a'] }))).code, 'invalid_base64');
-  await service.engine.idle();
+  await service.scheduler.idle();
 });
 
 test('a full queue refuses, and a deadline that passes is answered', async (t) => {
   const service = await startService(t, { REQUEST_TIMEOUT_MS: '100' });
-  const { engine } = service;
-  engine.capacity = 0;
+  const { scheduler } = service;
+  scheduler.capacity = 0;
   assert.equal((await score(service, asForm('a dog'))).code, 'queue_full');
-  engine.capacity = 1;
-  engine.hold();
+  scheduler.capacity = 1;
+  scheduler.hold();
   assert.equal((await score(service, asForm('a dog'))).code, 'deadline_exceeded');
-  await engine.idle();
+  await scheduler.idle();
 });

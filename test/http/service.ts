@@ -4,20 +4,27 @@ import type { TestContext } from 'node:test';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { buildApp } from '../../src/app.js';
+import { createCaptioner } from '../../src/captioner/captioner.js';
 import { type Environment, readConfig } from '../../src/config.js';
-import { createFakeEngine, type FakeEngine } from './fake-engine.js';
+import { buildServer } from '../../src/http/server.js';
+import { chooseProtocols } from '../../src/protocols/list.js';
+import { createImageFetcher } from '../../src/images/fetch-image.js';
+import { createInProcessDecoder } from '../images/in-process-decoder.js';
+import { createFakeScheduler, type FakeScheduler } from './fake-scheduler.js';
 
 export interface Service {
   readonly app: FastifyInstance;
-  readonly engine: FakeEngine;
+  readonly scheduler: FakeScheduler;
   /** `http://127.0.0.1:…`, without a slash at the end. */
   readonly url: string;
   /** Everything logged so far. */
   readonly log: () => string;
 }
 
-/** The HTTP side around a fake engine, listening on a free port until the test ends. */
+/**
+ * The HTTP side, the captioner and the image decoder around a fake scheduler, listening on a free port until the test
+ * ends. Nothing is cached, so each image reaches the model.
+ */
 export async function startService(t: TestContext, environment: Environment = {}): Promise<Service> {
   const lines: string[] = [];
   const stream = new Writable({
@@ -26,16 +33,25 @@ export async function startService(t: TestContext, environment: Environment = {}
       done();
     },
   });
-  const engine = createFakeEngine();
-  const app = await buildApp({
-    config: readConfig(environment),
-    engine,
+  const config = readConfig(environment);
+  const { urlImageHosts: hosts, urlImageNetworks: networks } = config;
+  const scheduler = createFakeScheduler();
+  const captioner = createCaptioner({
+    decoder: createInProcessDecoder(config),
+    fetchImage: config.allowUrlImages ? createImageFetcher({ hosts, networks }) : undefined,
+    maxFetchedBytes: config.maxBodyBytes,
+  });
+  const app = await buildServer({
+    config,
+    captioner,
+    scheduler,
     logger: pino({ level: 'trace' }, stream),
     registry: new Registry(),
+    protocols: chooseProtocols(config.protocols),
   });
   t.after(() => app.close());
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
-  return { app, engine, url, log: () => lines.join('') };
+  return { app, scheduler, url, log: () => lines.join('') };
 }
 
 /** The members of a JSON answer. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { traceIdOf } from '../../src/http/trace-context.js';
 import { quarters } from '../images/drawn.js';
 import { formOf, json, startService } from './service.js';
+import { traceIdOf } from '../../src/http/request-log.js';
 
 const photo = await quarters().jpeg().toBuffer();
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -27,6 +27,7 @@ test('Server-Timing tells the stages of `timing`, in milliseconds', async (t) =>
 
 test('the trace of a request stands in every line that is logged for it, a refusal too', async (t) => {
   const { url, log } = await startService(t);
+  await fetch(`${url}/v1/models`, { headers: { traceparent } });
   await fetch(`${url}/v1/captions`, { method: 'POST', headers: { traceparent } });
   const lines = log()
     .split('\n')

@@ -17,7 +17,7 @@ function post(url: string, body: object): Promise<Response> {
 
 test('an image is captioned and scored by its URL, in JSON, a form or the query', async (t) => {
   const images = await serveImages(t, (_request, response) => response.end(photo));
-  const { url: service, engine } = await startService(t, allowed);
+  const { url: service, scheduler } = await startService(t, allowed);
   const url = `${images.url}/a.png`;
   const query = `?url=${encodeURIComponent(url)}`;
   for (const response of [
@@ -31,14 +31,14 @@ test('an image is captioned and scored by its URL, in JSON, a form or the query'
     assert.deepEqual(result['image'], { width: 300, height: 200, format: 'png' });
   }
   assert.equal(images.asked.length, 4);
-  await engine.idle();
+  await scheduler.idle();
 });
 
 test('in a batch, an address that gives no image spoils its own entry', async (t) => {
   const images = await serveImages(t, ({ url }, response) => {
     response.writeHead(url === '/a.png' ? 200 : 404).end(photo);
   });
-  const { url: service, engine } = await startService(t, allowed);
+  const { url: service, scheduler } = await startService(t, allowed);
   const urls = ['/a.png', '/b.png'].map((path) => ({ url: images.url + path }));
   const body = {
     images: [...urls, { url: 'http://169.254.169.254/' }, { url: 7 }, { image: photo.toString('base64') }],
@@ -52,7 +52,7 @@ test('in a batch, an address that gives no image spoils its own entry', async (t
     '"code":"url_not_allowed"',
     '"result":',
   ]);
-  await engine.idle();
+  await scheduler.idle();
 });
 
 test('a URL and an image are two images', async (t) => {
@@ -72,10 +72,10 @@ test('a URL and an image are two images', async (t) => {
 test('without the setting nothing is fetched, and with it nothing private', async (t) => {
   const images = await serveImages(t, (_request, response) => response.end(photo));
   for (const environment of [{ URL_IMAGE_NETWORKS: '127.0.0.1/32' }, { ALLOW_URL_IMAGES: 'true' }]) {
-    const { url: service, engine } = await startService(t, environment);
+    const { url: service, scheduler } = await startService(t, environment);
     const response = await post(`${service}/v1/captions`, { url: `${images.url}/a.png` });
     assert.deepEqual([response.status, (await json(response))['code']], [400, 'url_not_allowed']);
-    await engine.idle();
+    await scheduler.idle();
   }
   assert.deepEqual(images.asked, []);
 });

@@ -1,21 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createImageFetcher, type FetchRequest, type ResolveHost } from '../../src/images/fetch-image.js';
-import { type ProblemCode, ServiceError } from '../../src/problem.js';
+import { createImageFetcher, type FetchRequest } from '../../src/images/fetch-image.js';
+import type { ResolveHost } from '../../src/images/public-lookup.js';
+import { type ErrorCode, ServiceError } from '../../src/errors.js';
 import { packageVersion } from '../../src/version.js';
 import { serveImages } from './image-server.js';
+import { deadlineExceeded } from '../../src/promises.js';
 
 const bytes = Buffer.from('the bytes of an image');
 const here = ['127.0.0.1/32'];
 
 const request = (changes: Partial<FetchRequest> = {}): FetchRequest => ({
   maxBytes: 1000,
-  deadline: performance.now() + 30_000,
   signal: new AbortController().signal,
   ...changes,
 });
 
-function fails(fetching: Promise<Buffer>, code: ProblemCode, detail = /./): Promise<void> {
+function fails(fetching: Promise<Buffer>, code: ErrorCode, detail = /./): Promise<void> {
   return assert.rejects(fetching, (error) => {
     assert.ok(error instanceof ServiceError, String(error));
     assert.equal(error.code, code);
@@ -148,14 +149,28 @@ test('a server that does not give an image is unreachable, and why is told witho
   await fails(unknown('http://nowhere.test/', request()), 'url_unreachable', /could not be reached\.$/);
 });
 
-test('a slow server is given up at the deadline, and at once when the client has gone', async (t) => {
+test('a server that changes the protocol sends no image', async (t) => {
+  const { url } = await serveImages(t, ({ socket }) => {
+    socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n');
+  });
+  const fetchImage = createImageFetcher({ hosts: [], networks: here });
+  await fails(fetchImage(url, request()), 'url_unreachable', /101/);
+});
+
+test('a slow server is given up in time, and at once at the deadline or when the client has gone', async (t) => {
   const { url } = await serveImages(t, ({ url: path }, response) => {
     if (path === '/drip') response.write('a');
   });
   const fetchImage = createImageFetcher({ hosts: [], networks: here });
+  const hasty = createImageFetcher({ hosts: [], networks: here }, undefined, 100);
   for (const path of ['silent', 'drip']) {
-    const soon = request({ deadline: performance.now() + 100 });
-    await fails(fetchImage(`${url}/${path}`, soon), 'url_unreachable', /in time/);
+    await fails(hasty(`${url}/${path}`, request()), 'url_unreachable', /in time/);
+    const deadline = new AbortController();
+    const fetching = fetchImage(`${url}/${path}`, request({ signal: deadline.signal }));
+    setTimeout(() => {
+      deadline.abort(deadlineExceeded());
+    }, 50);
+    await fails(fetching, 'deadline_exceeded');
   }
   const client = new AbortController();
   const fetching = fetchImage(`${url}/silent`, request({ signal: client.signal }));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createUrlCheck } from '../../src/images/url-policy.js';
-import { ServiceError } from '../../src/problem.js';
+import { ServiceError } from '../../src/errors.js';
 
 const open = createUrlCheck({ hosts: [], networks: [] });
 const isNotAllowed = (error: unknown) => error instanceof ServiceError && error.code === 'url_not_allowed';
@@ -10,7 +10,7 @@ const forbidden = {
   'this machine': ['127.0.0.1', '127.8.8.8', '::1', '0.0.0.0', '::'],
   'private networks': ['10.0.0.1', '172.16.0.1', '172.31.255.255', '192.168.1.1', 'fd00::1', 'fc00::1'],
   'link-local addresses': ['169.254.1.1', 'fe80::1'],
-  'metadata services': ['169.254.169.254', 'fd00:ec2::254', '100.100.100.200'],
+  'metadata services': ['169.254.169.254', 'fd00:ec2::254', '100.100.100.200', '168.63.129.16'],
   'shared and reserved ranges': ['100.64.0.1', '192.0.0.192', '198.18.0.1', '203.0.113.1', '240.0.0.1'],
   'many at once': ['224.0.0.1', '255.255.255.255', 'ff02::1'],
   'IPv4 addresses in IPv6 clothes': ['::ffff:127.0.0.1', '::ffff:10.0.0.1', '::127.0.0.1'],

@@ -4,13 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { chooseProvider } from '../../src/engine/provider-choice.js';
-import { type EngineLogger, startWorker } from '../../src/engine/worker-process.js';
-import type { BundleManifest } from '../../src/runtime/bundle-manifest.js';
-import { type LoadedPipeline, loadPipeline } from '../../src/runtime/load.js';
-import type { CaptionOutcome } from '../../src/runtime/messages.js';
-import { itemOf, loadOrder, readDefaultManifest } from '../runtime/default-bundle.js';
-import { photoPixels } from '../runtime/photos.js';
+import { chooseProvider } from '../../src/scheduler/choose-provider.js';
+import { type EngineLogger, startWorker } from '../../src/scheduler/worker-process.js';
+import type { BundleManifest } from '../../src/inference/manifest.js';
+import { type LoadedPipeline, loadPipeline } from '../../src/inference/load-pipeline.js';
+import type { CaptionOutcome } from '../../src/inference/messages.js';
+import { itemOf, loadCommand, readDefaultManifest } from '../inference/default-bundle.js';
+import { photoPixels } from '../inference/photos.js';
 
 const photoCount = 8;
 /** SwiftShader's arithmetic is float32; sums are taken in another order than on the CPU. */
@@ -57,12 +57,12 @@ describe('the WebGPU provider through SwiftShader', () => {
   before(async () => {
     manifest = await readDefaultManifest();
     photos = await photoPixels(photoCount, manifest.image);
-    onCpu = await captions(await loadPipeline(loadOrder('w8')), photos);
+    onCpu = await captions(await loadPipeline(loadCommand('w8')), photos);
   });
 
   it('gives the captions of the CPU on the same graphs, with the decoder on either', async () => {
-    const pipeline = await loadPipeline({ ...loadOrder('w8'), provider: 'webgpu' });
-    // All four graphs answer from WebGPU until the faster place of the decoder is known.
+    const pipeline = await loadPipeline({ ...loadCommand('w8'), provider: 'webgpu' });
+    // All four graphs answer from WebGPU until the faster provider of the decoder is known.
     assert.equal(pipeline.isSettled, false);
     assertSame(await captions(pipeline, photos), onCpu);
     assert.deepEqual(await pipeline.settle(), {
@@ -78,7 +78,7 @@ describe('the WebGPU provider through SwiftShader', () => {
     const log: string[] = [];
     const write = (...line: unknown[]): void => void log.push(String(line.at(-1)));
     const logger: EngineLogger = { debug: silent, info: write, warn: silent, error: silent };
-    const entry = new URL('../../src/runtime/worker.js', import.meta.url);
+    const entry = new URL('../../src/inference/worker.js', import.meta.url);
     const chosen = await chooseProvider({
       provider: 'auto',
       devices: [],
@@ -87,9 +87,9 @@ describe('the WebGPU provider through SwiftShader', () => {
       // As on a machine whose GPU is not the one that Vulkan offers.
       lackOf: (provider) => (provider === 'webgpu' ? undefined : 'it is not asked for'),
       processesOf: () => 1,
-      async tryOut(choice) {
-        const order = { ...loadOrder(choice.precision), ...choice, gpuOnly: true, maxBatch: 1 };
-        const worker = startWorker(entry, order, timings, logger);
+      async probe(choice) {
+        const command = { ...loadCommand(choice.precision), ...choice, gpuOnly: true, maxBatch: 1 };
+        const worker = startWorker(entry, command, timings, logger);
         try {
           return await worker.ready;
         } finally {

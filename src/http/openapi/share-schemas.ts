@@ -20,13 +20,19 @@ function share(value: Json, schemas: Map<string, Json>): Json {
   const { title, ...rest } = Object.fromEntries(
     Object.entries(value).map(([name, entry]) => [name, share(entry, schemas)]),
   );
-  if (typeof title !== 'string' || rest['type'] !== 'object')
-    return title === undefined ? rest : { title, ...rest };
-  schemas.set(title, rest);
+  if (typeof title !== 'string' || !isSchema(rest)) return title === undefined ? rest : { title, ...rest };
+  // Where it is a whole body, it has examples.
+  schemas.set(title, { ...asObject(schemas.get(title)), ...rest });
   return { $ref: `#/components/schemas/${title}` };
 }
 
-function asObject(value: Json | undefined): JsonObject {
+/** An example may have a title too, and even a type. */
+function isSchema({ type, anyOf, oneOf }: JsonObject): boolean {
+  const types: readonly unknown[] = ['object', 'array', 'string', 'integer', 'number', 'boolean'];
+  return anyOf !== undefined || oneOf !== undefined || types.includes(type);
+}
+
+export function asObject(value: Json | undefined): JsonObject {
   return isJsonObject(value) ? value : {};
 }
 

@@ -3,6 +3,8 @@ import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 
 export interface ConnectionOptions {
+  /** Connections that are open at once; more are closed as they come. */
+  readonly maxConnections: number;
   /** Bytes of a refused body that are still read, so that its client gets to read the answer. */
   readonly lingerBytes: number;
   /** How long they are read at most. */
@@ -23,7 +25,12 @@ export interface ConnectionOptions {
  * to Node, which stops to mind its own time limits when a server closes: it would hold the server up as long as it likes.
  */
 export const connectionsPlugin = fp(
-  (app: FastifyInstance, { lingerBytes, lingerMs, silentMs }: ConnectionOptions, done: () => void) => {
+  (
+    app: FastifyInstance,
+    { maxConnections, lingerBytes, lingerMs, silentMs }: ConnectionOptions,
+    done: () => void,
+  ) => {
+    app.server.maxConnections = maxConnections;
     let closing = false;
     const open = new Set<Socket>();
     app.server.on('connection', (socket: Socket) => {
@@ -54,6 +61,15 @@ export const connectionsPlugin = fp(
       raw.unpipe();
       for (const event of ['data', 'end', 'error']) raw.removeAllListeners(event);
       raw.on('error', () => undefined);
+      // Where the client asks for that, Node would close the connection with the answer, and reset it so.
+      if (!reply.raw.shouldKeepAlive) {
+        reply.raw.shouldKeepAlive = true;
+        const endOnceBoth = (): void => {
+          if (raw.complete && reply.raw.writableFinished) raw.socket.end();
+        };
+        raw.once('end', endOnceBoth);
+        reply.raw.once('finish', endOnceBoth);
+      }
       raw.on('data', (chunk: Buffer) => {
         remaining -= chunk.length;
         if (remaining < 0) raw.destroy();

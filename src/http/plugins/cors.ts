@@ -12,7 +12,16 @@ export const corsPlugin = fp(async (app, { origins }: CorsOptions) => {
   await app.register(cors, {
     origin: origins.includes('*') ? '*' : [...origins],
     methods: ['GET', 'HEAD', 'POST'],
-    allowedHeaders: ['authorization', 'content-type', 'x-request-id', 'traceparent', 'tracestate'],
+    allowedHeaders: [
+      'authorization',
+      'api-key',
+      'ocp-apim-subscription-key',
+      'content-type',
+      'mcp-protocol-version',
+      'x-request-id',
+      'traceparent',
+      'tracestate',
+    ],
     exposedHeaders: [
       'x-request-id',
       'server-timing',

@@ -1,58 +1,55 @@
 import { Readable } from 'node:stream';
-import type { FastifyInstance, FastifyReply } from 'fastify';
-import { type BatchEntry, captionBatch } from '../captions/caption-batch.js';
-import { readCaptionOptions } from '../captions/caption-options.js';
-import { captionBatchBody, captionBatchContent } from '../schemas/caption-batch.js';
-import { captionQuery } from '../schemas/caption-request.js';
-import { imageProblems, problemResponses } from '../schemas/problem.js';
-import { admissionOf, type AdmissionSettings, admit, whileWanted } from '../submission/admission.js';
-import type { ImageWay } from '../submission/read-pixels.js';
-import { readBatch } from '../submission/read-submission.js';
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { abortError } from '../../promises.js';
+import type { Captioner, RequestContext } from '../../captioner/captioner.js';
+import type { ImageSource } from '../../captioner/image-source.js';
+import { type CaptionOptions, parseCaptionOptions } from '../../captioner/options.js';
+import { admit, admittedOf, clientDisconnected, unlessAborted } from '../admission-hook.js';
+import { problemDocument, reportProblem } from '../problem-details.js';
+import { readBatch } from '../request/read.js';
+import {
+  type BatchEntry,
+  captionBatchContent,
+  captionBatchForm,
+  captionBatchJson,
+} from '../schemas/caption-batch.js';
+import { groupedParameters, ownPathNote } from '../schemas/image.js';
+import { imageProblems, problemResponses } from '../schemas/problem-responses.js';
+import type { ImageRouteOptions } from './captions.js';
 
-export interface CaptionBatchRouteOptions extends AdmissionSettings {
-  readonly way: ImageWay;
+export interface CaptionBatchRouteOptions extends ImageRouteOptions {
   readonly maxBatchImages: number;
 }
 
 const ndjson = 'application/x-ndjson';
+const entriesNote = `An image that fails has its problem in its own entry, and the others are captioned. With \`Accept: ${ndjson}\` each entry is sent as a line of its own as soon as it is done. Images of a batch wait while single ones are captioned.`;
 
 export function captionBatchRoutes(
   app: FastifyInstance,
   options: CaptionBatchRouteOptions,
   done: () => void,
 ): void {
-  const { way, maxBodyBytes, maxBatchImages } = options;
+  const { captioner, scheduler, maxBodyBytes, maxBatchImages } = options;
 
-  app.post('/v1/captions/batch', {
-    schema: {
-      operationId: 'createCaptionBatch',
-      tags: ['captions'],
-      summary: 'Caption several images',
-      description: `At most ${maxBatchImages} images, as form fields \`image\` or in JSON; options hold for all of them. An image that fails has its problem in its own entry, and the others are captioned. With \`Accept: ${ndjson}\` each entry is sent as a line of its own as soon as it is done. Images of a batch wait while single ones are captioned.`,
-      querystring: captionQuery,
-      body: captionBatchBody(maxBatchImages),
-      response: {
-        200: { description: 'An entry for each image.', content: captionBatchContent },
-        ...problemResponses(...imageProblems),
-      },
-    },
-    // Options come from three places and are checked together, against the same schema.
-    validatorCompiler: () => () => true,
+  const response = {
+    200: { description: 'An entry for each image.', content: captionBatchContent },
+    ...problemResponses(...imageProblems),
+  };
+  const route = {
     serializerCompiler: () => JSON.stringify,
-    onRequest: admit(way.engine, 'batch', options),
-    handler: (request, reply): Promise<{ results: BatchEntry[] } | Readable | FastifyReply> => {
-      const admission = admissionOf(request);
-      return whileWanted(admission, reply, async () => {
-        const limits = { maxBytes: maxBodyBytes, maxImages: maxBatchImages };
-        const submission = await readBatch(request, limits);
-        admission.admitEach(submission.images.length);
-        const { bundle } = admission.reservation.model;
-        const asked = readCaptionOptions(submission, bundle.decoding.maxLength);
-        const entries = captionBatch(way, submission.images, asked, {
-          admission,
-          requestId: request.id,
-          log: request.log,
-        });
+    onRequest: admit(scheduler, 'batch', options),
+    handler: (
+      request: FastifyRequest,
+      reply: FastifyReply,
+    ): Promise<{ results: BatchEntry[] } | Readable | FastifyReply> => {
+      const context = admittedOf(request);
+      return unlessAborted(context, reply, async () => {
+        const parsed = await readBatch(request, { maxBytes: maxBodyBytes, maxImages: maxBatchImages });
+        const contexts = context.splitForImages(parsed.images.length);
+        const asked = parseCaptionOptions(parsed, context.permit.model.bundle.decoding.maxLength);
+        const entries = contexts.map((own, index) =>
+          captionEntry(captioner, { index, source: parsed.images[index], options: asked }, own, request),
+        );
         if (request.accepts().type(['application/json', ndjson]) !== ndjson) {
           return { results: await Promise.all(entries) };
         }
@@ -62,8 +59,63 @@ export function captionBatchRoutes(
         return reply.type(ndjson).header('x-accel-buffering', 'no').send(linesOf(entries));
       });
     },
+  };
+
+  app.post('/v1/captions/batch', {
+    ...route,
+    schema: {
+      ...groupedParameters,
+      operationId: 'createCaptionBatch',
+      tags: ['captions'],
+      summary: 'Caption several images',
+      description: `At most ${maxBatchImages} images; options hold for all of them. ${entriesNote} This path also takes options in the query, and the JSON of \`POST /v1/captions/batch/json\`.`,
+      body: captionBatchForm(maxBatchImages),
+      response,
+    },
+  });
+  app.post('/v1/captions/batch/json', {
+    ...route,
+    schema: {
+      operationId: 'createCaptionBatchFromJson',
+      tags: ['captions'],
+      summary: 'Caption several images, sent in JSON',
+      description: `At most ${maxBatchImages} images, in base64 or given by their addresses. ${entriesNote} ${ownPathNote}`,
+      body: captionBatchJson(maxBatchImages),
+      response,
+    },
   });
   done();
+}
+
+interface EntryRequest {
+  readonly index: number;
+  readonly source: ImageSource | undefined;
+  readonly options: CaptionOptions;
+}
+
+/** Captions one image of a batch. What goes wrong is its own entry's problem; rejects only when the client has gone. */
+async function captionEntry(
+  captioner: Captioner,
+  { index, source, options }: EntryRequest,
+  context: RequestContext,
+  { id, log }: { readonly id: string; readonly log: FastifyBaseLogger },
+): Promise<BatchEntry> {
+  const { permit, signal } = context;
+  try {
+    if (source === undefined) throw new Error('a batch has fewer images than permits');
+    return { index, outcome: 'captioned', result: await captioner.caption(source, options, context) };
+  } catch (error) {
+    if (clientDisconnected(signal)) throw error;
+    // At the deadline parts fail in ways of their own; the reason is the same.
+    const cause = signal.aborted ? abortError(signal) : error;
+    return {
+      index,
+      outcome: 'failed',
+      error: problemDocument(reportProblem(cause, log.child({ index })), id),
+    };
+  } finally {
+    permit.release();
+  }
 }
 
 /**

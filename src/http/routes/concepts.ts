@@ -1,14 +1,18 @@
 import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
-import type { Engine } from '../../engine/engine.js';
+import type { Scheduler } from '../../scheduler/scheduler.js';
 import { ConceptListSchema } from '../schemas/concepts.js';
-import { accessProblems, problemResponses } from '../schemas/problem.js';
+import { accessProblems, problemResponses } from '../schemas/problem-responses.js';
 
 export interface ConceptRouteOptions {
-  readonly engine: Engine;
+  readonly scheduler: Scheduler;
 }
 
-export function conceptRoutes(app: FastifyInstance, { engine }: ConceptRouteOptions, done: () => void): void {
+export function conceptRoutes(
+  app: FastifyInstance,
+  { scheduler }: ConceptRouteOptions,
+  done: () => void,
+): void {
   app.get('/v1/concepts', {
     schema: {
       operationId: 'listConcepts',
@@ -32,7 +36,7 @@ export function conceptRoutes(app: FastifyInstance, { engine }: ConceptRouteOpti
       },
     },
     handler: (): Static<typeof ConceptListSchema> => {
-      const { id, version, conceptWords } = engine.bundle;
+      const { id, version, conceptWords } = scheduler.model.bundle;
       return { model: { id, version }, concepts: [...conceptWords] };
     },
   });

@@ -1,14 +1,21 @@
 import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
-import type { Engine, ServedModel } from '../../engine/engine.js';
+import type { ServedModel } from '../../scheduler/model.js';
+import type { Scheduler } from '../../scheduler/scheduler.js';
 import { type Model, modelExamples, ModelListSchema } from '../schemas/models.js';
-import { accessProblems, problemResponses } from '../schemas/problem.js';
+import { accessProblems, problemResponses } from '../schemas/problem-responses.js';
 
 export interface ModelRouteOptions {
-  readonly engine: Engine;
+  readonly scheduler: Scheduler;
+  /** Names that the model answers to, beside its own. */
+  readonly modelAliases: readonly string[];
 }
 
-export function modelRoutes(app: FastifyInstance, { engine }: ModelRouteOptions, done: () => void): void {
+export function modelRoutes(
+  app: FastifyInstance,
+  { scheduler, modelAliases }: ModelRouteOptions,
+  done: () => void,
+): void {
   app.get('/v1/models', {
     schema: {
       operationId: 'listModels',
@@ -22,18 +29,26 @@ export function modelRoutes(app: FastifyInstance, { engine }: ModelRouteOptions,
         ...problemResponses(...accessProblems),
       },
     },
-    handler: (): Static<typeof ModelListSchema> => ({ object: 'list', data: [modelOf(engine)] }),
+    handler: (): Static<typeof ModelListSchema> => ({
+      object: 'list',
+      data: [modelOf(scheduler.model, modelAliases)],
+    }),
   });
   done();
 }
 
-function modelOf({ bundle, provider, devices, placement, precision, servingSince }: ServedModel): Model {
+function modelOf(
+  { bundle, provider, devices, placement, precision, servingSince }: ServedModel,
+  aliases: readonly string[],
+): Model {
   const { width, height, resize } = bundle.image;
   return {
     id: bundle.id,
     object: 'model',
     created: Math.floor(servingSince / 1000),
     owned_by: 'pcm-caption',
+    aliases: [...aliases],
+    architecture: { input_modalities: ['text', 'image'], output_modalities: ['text'] },
     version: bundle.version,
     description: bundle.description,
     licence: bundle.licence,

@@ -3,7 +3,7 @@ import { extname } from 'node:path';
 import etag from '@fastify/etag';
 import type { FastifyInstance } from 'fastify';
 
-const folder = new URL('../playground/', import.meta.url);
+const folder = new URL('../../playground/', import.meta.url);
 
 const mediaTypes: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',

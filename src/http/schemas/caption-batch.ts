@@ -1,44 +1,57 @@
-import { Type } from 'typebox';
-import { CaptionOptionsSchema } from './caption-options.js';
-import { captionExamples } from './caption-request.js';
-import { CaptionResultSchema } from './caption-result.js';
-import { base64, bytes, content, exampleBytes, examplePng, exampleUrl, formNote, url } from './image.js';
-import { exampleProblem, ProblemSchema } from './problem.js';
+import { type Static, Type } from 'typebox';
+import { captionExamples, captionOptions } from './caption-request.js';
+import { CaptionResultSchema } from '../../captioner/results.js';
+import { ProblemSchema } from '../problem-details.js';
+import {
+  bytes,
+  content,
+  exampleBytes,
+  examplePng,
+  exampleUrl,
+  formNote,
+  oneImage,
+  oneImageNote,
+} from './image.js';
+import { exampleProblem } from './problem-responses.js';
 
 const strict = { additionalProperties: false };
-const options = CaptionOptionsSchema.properties;
 
-/** Both ways to send many images; the options hold for all of them. */
-export function captionBatchBody(maxImages: number) {
-  const count = { minItems: 1, maxItems: maxImages };
+/** Many images in a form; the options hold for all of them. */
+export function captionBatchForm(maxImages: number) {
   return {
     content: {
       'multipart/form-data': content(
         Type.Object(
           {
-            image: Type.Array(bytes(), { ...count, description: 'The image files: the field repeats.' }),
-            ...options,
+            // How many files are taken is said in words: openapi-generator’s Go does not compile with a number.
+            image: Type.Array(bytes(), {
+              description: `The image files, at most ${maxImages}: the field repeats.`,
+            }),
+            ...captionOptions,
           },
           { ...strict, title: 'CaptionBatchForm', description: formNote },
         ),
-        {
-          form: {
-            summary: 'Files and options',
-            value: { image: [exampleBytes, exampleBytes], candidates: 1 },
-          },
-        },
+        { form: { summary: 'Two files', value: { image: [exampleBytes, exampleBytes] } } },
       ),
+    },
+  };
+}
+
+const ImageSourceSchema = Type.Object(oneImage, {
+  ...strict,
+  title: 'ImageSource',
+  description: oneImageNote,
+});
+
+/** Many images in JSON. */
+export function captionBatchJson(maxImages: number) {
+  return {
+    content: {
       'application/json': content(
         Type.Object(
           {
-            images: Type.Array(
-              Type.Union([
-                Type.Object({ image: base64() }, { ...strict, title: 'ImageData' }),
-                Type.Object({ url: url() }, { ...strict, title: 'ImageUrl' }),
-              ]),
-              count,
-            ),
-            ...options,
+            images: Type.Array(ImageSourceSchema, { minItems: 1, maxItems: maxImages }),
+            ...captionOptions,
           },
           { ...strict, title: 'CaptionBatchRequest' },
         ),
@@ -55,17 +68,32 @@ export function captionBatchBody(maxImages: number) {
 
 const index = Type.Integer({ minimum: 0, description: 'Place of the image in the request, from 0.' });
 
-const BatchEntrySchema = Type.Union([
-  Type.Object({ index, result: CaptionResultSchema }, { ...strict, title: 'CaptionedImage' }),
-  Type.Object({ index, error: ProblemSchema }, { ...strict, title: 'FailedImage' }),
-]);
+const CaptionedImageSchema = Type.Object(
+  { index, outcome: Type.Literal('captioned'), result: CaptionResultSchema },
+  { ...strict, title: 'CaptionedImage' },
+);
+const FailedImageSchema = Type.Object(
+  { index, outcome: Type.Literal('failed'), error: ProblemSchema },
+  { ...strict, title: 'FailedImage' },
+);
 
-const entries = [
-  { index: 0, result: captionExamples.photo.value },
-  { index: 1, error: exampleProblem('image_unreadable') },
-] as const;
+/** What became of one image of a batch. */
+export type BatchEntry = Static<typeof CaptionedImageSchema> | Static<typeof FailedImageSchema>;
 
-/** All at once, or each as it is done. */
+const BatchEntrySchema = Type.Unsafe<BatchEntry>({
+  title: 'BatchEntry',
+  description: 'What became of one image: `outcome` says which of the two it is.',
+  oneOf: [CaptionedImageSchema, FailedImageSchema],
+  discriminator: {
+    propertyName: 'outcome',
+    mapping: {
+      captioned: '#/components/schemas/CaptionedImage',
+      failed: '#/components/schemas/FailedImage',
+    },
+  },
+});
+
+/** The answer as generated clients know it. Lines of NDJSON are for those who ask for them by hand. */
 export const captionBatchContent = {
   'application/json': {
     schema: Type.Object(
@@ -74,13 +102,16 @@ export const captionBatchContent = {
       },
       { ...strict, title: 'CaptionBatch' },
     ),
-    examples: { batch: { summary: 'One of two images is damaged', value: { results: entries } } },
-  },
-  'application/x-ndjson': {
-    schema: BatchEntrySchema,
     examples: {
-      captioned: { summary: 'A line for an image that was captioned', value: entries[0] },
-      failed: { summary: 'A line for one that was not', value: entries[1] },
+      batch: {
+        summary: 'One of two images is damaged',
+        value: {
+          results: [
+            { index: 0, outcome: 'captioned', result: captionExamples.photo.value },
+            { index: 1, outcome: 'failed', error: exampleProblem('image_unreadable') },
+          ],
+        },
+      },
     },
   },
 };

@@ -1,43 +1,41 @@
 import { Type } from 'typebox';
-import { CaptionOptionsSchema } from './caption-options.js';
+import { CaptionOptionsSchema } from '../../captioner/options.js';
 import {
-  base64,
   bytes,
   content,
   exampleBytes,
   examplePng,
   exampleUrl,
   formNote,
-  rawImages,
-  url,
+  oneImage,
+  oneImageNote,
 } from './image.js';
 
 const strict = { additionalProperties: false };
-const options = CaptionOptionsSchema.properties;
+/** The options as a request gives them, none of which is required. */
+export const captionOptions = Type.Partial(CaptionOptionsSchema).properties;
 
-/** The options again, for a raw body, whose bytes have no room for them. */
-export const captionQuery = CaptionOptionsSchema;
-
-/** Every way to send one image. */
-export const captionBody = {
+/** One image in a form. */
+export const captionForm = {
   content: {
     'multipart/form-data': content(
       Type.Object(
-        { image: bytes('The image file.'), ...options },
+        { image: bytes('The image file.'), ...captionOptions },
         { ...strict, title: 'CaptionForm', description: formNote },
       ),
-      {
-        form: {
-          summary: 'Files and options',
-          value: { image: exampleBytes, candidates: 5, avoidWords: ['photo'] },
-        },
-      },
+      { form: { summary: 'A file', value: { image: exampleBytes } } },
     ),
+  },
+};
+
+/** One image in JSON. */
+export const captionJson = {
+  content: {
     'application/json': content(
-      Type.Union([
-        Type.Object({ image: base64(), ...options }, { ...strict, title: 'CaptionRequest' }),
-        Type.Object({ url: url(), ...options }, { ...strict, title: 'CaptionUrlRequest' }),
-      ]),
+      Type.Object(
+        { ...oneImage, ...captionOptions },
+        { ...strict, title: 'CaptionRequest', description: oneImageNote },
+      ),
       {
         image: { summary: 'An image and nothing else', value: { image: examplePng } },
         options: {
@@ -47,7 +45,6 @@ export const captionBody = {
         url: { summary: 'An image by its address', value: { url: exampleUrl } },
       },
     ),
-    ...rawImages,
   },
 };
 
@@ -71,8 +68,8 @@ export const captionExamples = {
         },
       ],
       concepts: [
-        { word: 'dog', score: 0.83 },
-        { word: 'grass', score: 0.09 },
+        { word: 'dog', share: 0.83, score: 0.83 },
+        { word: 'grass', share: 0.09, score: 0.09 },
       ],
       image: { width: 1024, height: 768, format: 'jpeg' },
       model: { id: 'pcm-net-lite2', version: '0.4.0' },

@@ -1,9 +1,9 @@
 import { Type } from 'typebox';
-import { servedModel } from './result-parts.js';
+import { modelName } from '../../captioner/results.js';
 
 export const ConceptListSchema = Type.Object(
   {
-    model: servedModel,
+    model: modelName,
     concepts: Type.Array(Type.String(), { description: 'The words looked for when a request brings none.' }),
   },
   { additionalProperties: false, title: 'ConceptList' },

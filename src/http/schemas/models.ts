@@ -6,8 +6,22 @@ const ModelSchema = Type.Object(
   {
     id: Type.String(),
     object: Type.Literal('model'),
-    created: Type.Integer({ description: 'When this service began to serve it, in Unix seconds.' }),
+    created: Type.Integer({
+      format: 'int64',
+      description: 'When this service began to serve it, in Unix seconds.',
+    }),
     owned_by: Type.String(),
+    aliases: Type.Array(Type.String(), {
+      description: 'Other names that clients of other protocols may ask for (`MODEL_ALIASES`).',
+    }),
+    architecture: Type.Object(
+      { input_modalities: Type.Array(Type.String()), output_modalities: Type.Array(Type.String()) },
+      {
+        ...strict,
+        title: 'ModelArchitecture',
+        description: 'What the model takes and gives, as llama.cpp’s server says it.',
+      },
+    ),
     version: Type.String(),
     description: Type.String(),
     licence: Type.String(),
@@ -18,7 +32,11 @@ const ModelSchema = Type.Object(
     }),
     placement: Type.Object(
       { encoder: Type.String(), mixup: Type.String(), decoder: Type.String(), textEncoder: Type.String() },
-      { ...strict, description: 'Execution provider of each graph: the CPU where it is faster.' },
+      {
+        ...strict,
+        title: 'ModelPlacement',
+        description: 'Execution provider of each graph: the CPU where it is faster.',
+      },
     ),
     precision: Type.String({
       description: 'Number format of the graphs: int8 computes in integers, w8 only stores its weights so.',
@@ -27,13 +45,13 @@ const ModelSchema = Type.Object(
       {
         width: Type.Integer(),
         height: Type.Integer(),
-        resize: Type.Enum(['stretch', 'crop'], { type: 'string' }),
+        resize: Type.Enum(['stretch', 'crop'], { type: 'string', title: 'ResizePolicy' }),
       },
-      { ...strict, description: 'The pixels the model sees.' },
+      { ...strict, title: 'ModelImage', description: 'The pixels the model sees.' },
     ),
     grid: Type.Object(
       { rows: Type.Integer(), columns: Type.Integer() },
-      { ...strict, description: 'Patches of an image.' },
+      { ...strict, title: 'ModelGrid', description: 'Patches of an image.' },
     ),
     maxLength: Type.Integer({ description: 'Words of a caption, at most.' }),
     beamSize: Type.Integer(),
@@ -61,6 +79,8 @@ export const modelExamples = {
           object: 'model',
           created: 1_767_225_600,
           owned_by: 'pcm-caption',
+          aliases: [],
+          architecture: { input_modalities: ['text', 'image'], output_modalities: ['text'] },
           version: '0.4.0',
           description: 'PCM-Net on a small encoder',
           licence: 'MIT',

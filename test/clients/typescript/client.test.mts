@@ -12,9 +12,23 @@ const client = createClient<paths>({
 });
 const photo = await readFile(PHOTO);
 const image = photo.toString('base64');
+/** base64 of "no photo". */
+const noImage = 'bm8gcGhvdG8=';
 
-test('a photo is captioned', async () => {
-  const { data, error } = await client.POST('/v1/captions', {
+/** Files are texts in the types, and lists repeat their key. */
+function formOf(files: readonly Uint8Array<ArrayBuffer>[], options: object): () => FormData {
+  return () => {
+    const form = new FormData();
+    for (const file of files) form.append('image', new Blob([file]));
+    for (const [name, value] of Object.entries(options)) {
+      for (const each of [value].flat()) form.append(name, String(each));
+    }
+    return form;
+  };
+}
+
+test('a photo is captioned from JSON', async () => {
+  const { data, error } = await client.POST('/v1/captions/json', {
     body: { image, candidates: 2, avoidWords: ['photo'], explain: true },
   });
   assert.equal(error, undefined);
@@ -25,45 +39,66 @@ test('a photo is captioned', async () => {
 });
 
 test('a photo is captioned from a form', async () => {
+  const options = { maxLength: 8, avoidWords: ['photo', 'picture'] };
   const { data } = await client.POST('/v1/captions', {
-    body: { image: '', maxLength: 8 },
-    bodySerializer: () => {
-      const form = new FormData();
-      form.set('image', new Blob([photo]));
-      form.set('maxLength', '8');
-      return form;
-    },
+    body: { image: '', ...options },
+    bodySerializer: formOf([photo], options),
   });
   assert.match(data?.caption ?? '', /^[A-Z]/);
 });
 
 test('a batch has an entry for each image, and a typed problem for one that is none', async () => {
-  const { data } = await client.POST('/v1/captions/batch', {
-    body: { images: [{ image }, { image: 'bm8gcGhvdG8=' }], candidates: 1 },
-  });
-  // The other type of this answer is a line of NDJSON.
-  assert.ok(data && 'results' in data);
-  const captions: (string | null)[] = [];
-  const problems: components['schemas']['Problem'][] = [];
-  for (const entry of data.results) {
-    if ('result' in entry) captions.push(entry.result.caption);
-    else problems.push(entry.error);
+  const options = { candidates: 1 };
+  for (const { data } of [
+    await client.POST('/v1/captions/batch/json', {
+      body: { images: [{ image }, { image: noImage }], ...options },
+    }),
+    await client.POST('/v1/captions/batch', {
+      body: { image: [], ...options },
+      bodySerializer: formOf([photo, Buffer.from('no photo')], options),
+    }),
+  ]) {
+    const captions: (string | null)[] = [];
+    const problems: components['schemas']['Problem'][] = [];
+    for (const entry of data?.results ?? []) {
+      if (entry.outcome === 'captioned') captions.push(entry.result.caption);
+      else problems.push(entry.error);
+    }
+    assert.match(captions[0] ?? '', /^[A-Z]/);
+    assert.deepEqual(
+      problems.map(({ code, status }) => [code, status]),
+      [['unsupported_image_format', 415]],
+    );
   }
-  assert.match(captions[0] ?? '', /^[A-Z]/);
-  assert.deepEqual(
-    problems.map(({ code, status }) => [code, status]),
-    [['unsupported_image_format', 415]],
-  );
 });
 
 test('texts are scored', async () => {
-  const { data } = await client.POST('/v1/scores', { body: { image, texts: ['A photo of food', 'A dog'] } });
-  assert.equal(data?.scores.length, 2);
-  assert.ok(data.scores.every(({ matchProbability }) => matchProbability !== null));
+  const texts = ['A photo of food', 'A dog'];
+  for (const { data } of [
+    await client.POST('/v1/scores/json', { body: { image, texts } }),
+    await client.POST('/v1/scores', {
+      body: { image: '', texts },
+      bodySerializer: formOf([photo], { texts }),
+    }),
+  ]) {
+    assert.deepEqual(
+      data?.scores.map(({ text }) => text),
+      texts,
+    );
+    assert.ok(data.scores.every(({ matchProbability }) => matchProbability !== null));
+  }
+});
+
+test('a text and an image are embedded', async () => {
+  const { data } = await client.POST('/v1/embeddings', { body: { input: [{ text: 'a dog' }, { image }] } });
+  const squares = data?.data[1]?.embedding.map((value) => value * value) ?? [];
+  assert.ok(Math.abs(squares.reduce((sum, square) => sum + square, 0) - 1) < 1e-3);
 });
 
 test('what is refused comes as a typed problem', async () => {
-  const { data, error, response } = await client.POST('/v1/captions', { body: { image, candidates: 99 } });
+  const { data, error, response } = await client.POST('/v1/captions/json', {
+    body: { image, candidates: 99 },
+  });
   assert.equal(data, undefined);
   assert.deepEqual([error?.code, error?.status, response.status], ['invalid_option', 400, 400]);
   assert.match(error?.detail ?? '', /candidates/);

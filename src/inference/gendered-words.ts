@@ -1,0 +1,86 @@
+/** Words that name a gender. The vocabulary adds their plurals, possessives and compounds. */
+export const genderedWords = [
+  ...['man', 'woman', 'boy', 'girl', 'male', 'female', 'guy', 'gal', 'dude', 'bloke', 'chap', 'lad', 'lass'],
+  ...['gentleman', 'gentlewoman', 'lady', 'sir', 'madam', 'mr', 'mrs', 'ms', 'miss'],
+  ...['he', 'him', 'his', 'himself', 'she', 'her', 'hers', 'herself'],
+  ...['father', 'mother', 'dad', 'daddy', 'mom', 'mommy', 'mum', 'mummy', 'mama', 'papa', 'son', 'daughter'],
+  ...['brother', 'sister', 'uncle', 'aunt', 'nephew', 'niece', 'stepfather', 'stepmother', 'godfather'],
+  ...['grandfather', 'grandmother', 'grandpa', 'grandma', 'grandson', 'granddaughter', 'godmother'],
+  ...[
+    'husband',
+    'wife',
+    'boyfriend',
+    'girlfriend',
+    'bride',
+    'groom',
+    'bridegroom',
+    'bridesmaid',
+    'groomsman',
+  ],
+  ...['king', 'queen', 'prince', 'princess', 'duke', 'duchess', 'widow', 'widower', 'maid', 'bachelor'],
+  ...['actress', 'waitress', 'hostess', 'stewardess', 'heroine', 'goddess', 'ballerina', 'cheerleaderette'],
+  ...['businessman', 'businesswoman', 'policeman', 'policewoman', 'fireman', 'firewoman', 'fisherman'],
+  ...['salesman', 'saleswoman', 'cameraman', 'camerawoman', 'craftsman', 'workman', 'repairman', 'doorman'],
+  ...[
+    'horseman',
+    'horsewoman',
+    'sportsman',
+    'sportswoman',
+    'serviceman',
+    'servicewoman',
+    'mailman',
+    'postman',
+  ],
+  ...[
+    'batsman',
+    'superman',
+    'spiderman',
+    'cowboy',
+    'cowgirl',
+    'schoolboy',
+    'schoolgirl',
+    'showgirl',
+    'ballboy',
+    'ballgirl',
+    'batman',
+    'tomboy',
+  ],
+  ...[
+    'baseman',
+    'lineman',
+    'marksman',
+    'swordsman',
+    'oarsman',
+    'frontman',
+    'stuntman',
+    'anchorman',
+    'henchman',
+  ],
+  ...[
+    'housewife',
+    'handyman',
+    'milkman',
+    'garbageman',
+    'clergyman',
+    'congressman',
+    'frenchman',
+    'englishman',
+  ],
+  ...['masculine', 'feminine', 'manly', 'womanly', 'girly', 'girlish', 'boyish', 'ladies', 'gents'],
+] as const;
+
+/**
+ * Words that take the place of gendered ones, each with the factor by which it becomes more likely. The factor is how
+ * much more frequent the gendered words and the neutral word together are than the neutral word alone, counted in
+ * 250,000 captions that people wrote (for "person": "man", "woman" and the like).
+ */
+export const neutralWords: Readonly<Record<string, number>> = {
+  person: 11.3,
+  people: 1.8,
+  child: 4.8,
+  children: 2,
+  they: 3.3,
+  them: 2,
+  their: 5.3,
+  themselves: 3.5,
+};

@@ -1,0 +1,175 @@
+import type { CaptionResult } from '../captioner/results.js';
+import { percent, readConfidence } from './confidence.js';
+import { element, elementWith } from './elements.js';
+import { type Grid, lightPatches, placeOf } from './patches.js';
+import { drawPreview } from './preview.js';
+import type { ShownProblem } from './service.js';
+
+export type CardAction = 'remove' | 'retry' | 'enter-key' | 'copy-alt' | 'copy-curl';
+
+export interface PhotoCard {
+  readonly item: HTMLLIElement;
+  showProgress(text: string): void;
+  /** @param minConfidence 0…1, what was asked for when there is no caption */
+  showResult(result: CaptionResult, minConfidence: number, resize: 'stretch' | 'crop'): void;
+  showProblem(problem: ShownProblem, retryAfterSeconds: number | undefined): void;
+}
+
+/** @param onAction called with the button that was pressed */
+export function createPhotoCard(
+  file: File,
+  name: string,
+  onAction: (action: CardAction, button: HTMLButtonElement) => void,
+): PhotoCard {
+  const template = element(document, '#photo-template', HTMLTemplateElement);
+  const item = element(document.importNode(template.content, true), 'li', HTMLLIElement);
+  const image = element(item, '.photo-image', HTMLCanvasElement);
+  const light = element(item, '.photo-light', HTMLCanvasElement);
+  const heading = element(item, '.photo-name', HTMLElement);
+  const facts = element(item, '.photo-facts', HTMLElement);
+
+  heading.textContent = name;
+  heading.title = name;
+  image.setAttribute('aria-label', name);
+  for (const button of item.querySelectorAll('button')) {
+    const action = button.dataset['action'];
+    // Buttons alike in every card are told apart by the photo they belong to.
+    button.setAttribute(
+      'aria-label',
+      [button.textContent.trim() || 'Remove', name].filter((part) => part !== '').join(', '),
+    );
+    button.addEventListener('click', () => {
+      if (isAction(action)) onAction(action, button);
+    });
+  }
+  const shape = (width: number, height: number): void => {
+    element(item, '.photo-stage', HTMLElement).style.setProperty('--ratio', String(width / height));
+  };
+  void drawPreview(file, image).then((drawn) => {
+    if (drawn) shape(image.width, image.height);
+    else element(item, '.photo-no-preview', HTMLElement).hidden = false;
+    item.classList.toggle('without-preview', !drawn);
+  });
+
+  function show(part: 'progress' | 'problem' | 'result'): void {
+    item.dataset['state'] = part;
+    for (const section of item.querySelectorAll<HTMLElement>('[data-part]')) {
+      section.hidden = section.dataset['part'] !== part;
+    }
+    light.classList.remove('lit');
+  }
+
+  return {
+    item,
+    showProgress(text) {
+      element(item, '.photo-progress-text', HTMLElement).textContent = text;
+      show('progress');
+    },
+    showProblem({ title, detail, code, requestId }, retryAfterSeconds) {
+      element(item, '.problem-title', HTMLElement).textContent = title;
+      const wait = retryAfterSeconds === undefined ? '' : ` Try again in ${retryAfterSeconds} s.`;
+      element(item, '.problem-detail', HTMLElement).textContent = `${detail}${wait}`;
+      element(item, '.problem-code', HTMLElement).textContent = [code, requestId]
+        .filter((part) => part !== undefined)
+        .join(' · ');
+      element(item, '[data-action=enter-key]', HTMLButtonElement).hidden = code !== 'unauthorized';
+      facts.textContent = '';
+      show('problem');
+    },
+    showResult(result, minConfidence, resize) {
+      const { caption, confidence, captions, concepts, gridSize, image: size, timing } = result;
+      const shown = element(item, '.caption', HTMLElement);
+      shown.textContent =
+        caption ?? `No caption reaches your minimum of ${percent(minConfidence)}. The nearest are below.`;
+      shown.classList.toggle('withheld', caption === null);
+      image.setAttribute('aria-label', caption ?? name);
+      element(item, '[data-action=copy-alt]', HTMLButtonElement).hidden = caption === null;
+      showConfidence(element(item, '.confidence', HTMLElement), confidence);
+      const others = caption === null ? captions : captions.slice(1);
+      element(item, '.candidates', HTMLElement).hidden = others.length === 0;
+      element(item, '.candidate-list', HTMLElement).replaceChildren(...others.map(candidateItem));
+      element(item, '.concepts', HTMLElement).hidden = concepts.length === 0;
+      element(item, '.concept-list', HTMLElement).replaceChildren(
+        ...conceptItems(concepts, gridSize, light, resize),
+      );
+      // Where the browser could not show it, the patches still need its shape.
+      shape(size.width, size.height);
+      facts.textContent = `${size.width} × ${size.height} ${size.format.toUpperCase()} · ${Math.round(timing.totalMs)} ms`;
+      show('result');
+    },
+  };
+}
+
+function isAction(action: string | undefined): action is CardAction {
+  return action !== undefined && ['remove', 'retry', 'enter-key', 'copy-alt', 'copy-curl'].includes(action);
+}
+
+function showConfidence(root: HTMLElement, confidence: number): void {
+  const { percent: value, tenths, level, verdict, meaning } = readConfidence(confidence);
+  root.dataset['level'] = level;
+  element(root, '.confidence-value', HTMLElement).textContent = value;
+  element(root, '.confidence-verdict', HTMLElement).textContent = verdict;
+  element(root, '.confidence-meaning', HTMLElement).textContent = meaning;
+  const dots = Array.from({ length: 10 }, (_, index) =>
+    elementWith('span', index < tenths ? 'tenth full' : 'tenth'),
+  );
+  element(root, '.tenths', HTMLElement).replaceChildren(...dots);
+}
+
+function candidateItem({ text, confidence }: CaptionResult['captions'][number]): HTMLLIElement {
+  return elementWith(
+    'li',
+    'candidate',
+    elementWith('span', 'candidate-text', text),
+    elementWith('span', 'candidate-confidence', percent(confidence)),
+  );
+}
+
+/** Pointing at a concept or focusing it lights its patches; pressing it keeps them lit, for fingers. */
+function conceptItems(
+  concepts: CaptionResult['concepts'],
+  grid: Grid | undefined,
+  light: HTMLCanvasElement,
+  resize: 'stretch' | 'crop',
+): HTMLLIElement[] {
+  let pinned: HTMLButtonElement | undefined;
+  const patchesOf = new Map<HTMLButtonElement, readonly number[]>();
+
+  function lightUp(button: HTMLButtonElement | undefined): void {
+    const patches = button === undefined ? undefined : patchesOf.get(button);
+    if (patches !== undefined && grid !== undefined) lightPatches(light, patches, grid, resize);
+    light.classList.toggle('lit', patches !== undefined);
+  }
+
+  function pin(button: HTMLButtonElement): void {
+    pinned = pinned === button ? undefined : button;
+    for (const other of patchesOf.keys()) other.setAttribute('aria-pressed', String(other === pinned));
+    lightUp(pinned);
+  }
+
+  return concepts.map(({ word, share, patches }) => {
+    const button = elementWith('button', 'concept', word);
+    // The first few share nearly all of it; a row of zeros behind the others says nothing.
+    if (share >= 0.01) button.append(' ', elementWith('span', 'concept-share', percent(share)));
+    button.type = 'button';
+    if (patches !== undefined && grid !== undefined) {
+      patchesOf.set(button, patches);
+      button.append(elementWith('span', 'visually-hidden', `(most of it ${placeOf(patches, grid)})`));
+      button.setAttribute('aria-pressed', 'false');
+      for (const event of ['pointerenter', 'focus'] as const) {
+        button.addEventListener(event, () => {
+          lightUp(button);
+        });
+      }
+      for (const event of ['pointerleave', 'blur'] as const) {
+        button.addEventListener(event, () => {
+          lightUp(pinned);
+        });
+      }
+      button.addEventListener('click', () => {
+        pin(button);
+      });
+    }
+    return elementWith('li', '', button);
+  });
+}

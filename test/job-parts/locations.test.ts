@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { createLocations } from '../../src/jobs/locations.js';
+
+test('only what lies in the folder of jobs is taken, also through links', async (t) => {
+  const folder = await realpath(await mkdtemp(join(tmpdir(), 'pcm-caption-locations-')));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const root = join(folder, 'jobs');
+  await mkdir(join(root, 'album'), { recursive: true });
+  await writeFile(join(folder, 'secret'), '');
+  await symlink(folder, join(root, 'out'));
+  await symlink(join(root, 'album'), join(root, 'inside'));
+  await symlink(join(folder, 'nowhere'), join(root, 'broken'));
+  const locations = createLocations({ root, buckets: [] });
+  const resolve = (text: string) => locations.resolve(text);
+  for (const [name, path] of [
+    ['album/', `${root}/album/`],
+    ['album/a.jpg', `${root}/album/a.jpg`],
+    ['new/folder', `${root}/new/folder`],
+    [`${root}/album`, `${root}/album`],
+    ['album/../album/x', `${root}/album/x`],
+    ['inside/a.jpg', `${root}/inside/a.jpg`],
+    ['..a/b', `${root}/..a/b`],
+    ['.', root],
+  ] as const) {
+    assert.equal(await resolve(name), path);
+    assert.equal(await resolve(path), path);
+  }
+  for (const name of [
+    '..',
+    '../secret',
+    'album/../../secret',
+    '/etc/passwd',
+    `${root}-other/x`,
+    'out/secret',
+    'out/new',
+    'album/\0',
+    's3://album/',
+    'file:///etc/passwd',
+  ]) {
+    await assert.rejects(resolve(name), { code: 'forbidden' }, name);
+  }
+});
