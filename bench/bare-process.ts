@@ -4,11 +4,11 @@
  */
 import { readFile } from 'node:fs/promises';
 import pLimit from 'p-limit';
-import { decodeAside, reusePixels } from '../src/images/decode-aside.js';
-import { type LoadedPipeline, loadPipeline, warmUp } from '../src/runtime/load.js';
-import type { CaptionOutcome } from '../src/runtime/messages.js';
+import { decodeImage } from '../src/images/decode.js';
+import { type LoadedPipeline, loadPipeline, warmUp } from '../src/inference/load-pipeline.js';
+import type { CaptionOutcome } from '../src/inference/messages.js';
 import {
-  type BareLoadOrder,
+  type BareLoadCommand,
   type BareTiming,
   isMessageToBare,
   type MessageFromBare,
@@ -16,7 +16,7 @@ import {
 import { mean } from './measure/statistics.js';
 
 interface Decoded {
-  readonly pixels: Uint8Array<ArrayBuffer>;
+  readonly pixels: Uint8Array;
   readonly decodeMs: number;
 }
 
@@ -26,7 +26,6 @@ interface Bare {
   readonly caption: (images: readonly Decoded[]) => Promise<CaptionOutcome[]>;
 }
 
-const decodeTimeoutMs = 60_000;
 /** Batches that are counted at least, however long each takes. */
 const fewestBatches = 2;
 
@@ -37,9 +36,9 @@ function send(message: MessageFromBare): void {
   process.send?.(message);
 }
 
-async function load({ order, options, maxPixels, fastJpeg, decoders, photos }: BareLoadOrder): Promise<Bare> {
-  const pipeline: LoadedPipeline = await loadPipeline(order);
-  await warmUp(pipeline, order.maxBatch);
+async function load({ command, options, limits, decoders, photos }: BareLoadCommand): Promise<Bare> {
+  const pipeline: LoadedPipeline = await loadPipeline(command);
+  await warmUp(pipeline, command.maxBatch);
   const files: Buffer[] = [];
   for (const photo of photos) files.push(await readFile(photo));
   const limit = pLimit(decoders);
@@ -49,9 +48,7 @@ async function load({ order, options, maxPixels, fastJpeg, decoders, photos }: B
     const file = files[next++ % files.length] ?? Buffer.alloc(0);
     return limit(async () => {
       const started = performance.now();
-      const limits = { maxPixels, fastJpeg, deadline: started + decodeTimeoutMs };
-      // A copy, as bytes are handed over: the service's come with each request, too.
-      const { pixels } = await decodeAside(Buffer.concat([file]), pipeline.manifest.image, limits);
+      const { pixels } = await decodeImage(file, pipeline.manifest.image, limits);
       return { pixels, decodeMs: performance.now() - started };
     });
   }
@@ -61,7 +58,6 @@ async function load({ order, options, maxPixels, fastJpeg, decoders, photos }: B
       const answers = await pipeline.captionBatch(
         images.map(({ pixels }) => ({ kind: 'caption', pixels, options })),
       );
-      for (const { pixels } of images) reusePixels(pixels);
       return answers.map((answer) => {
         if (!answer.ok) throw new Error(answer.message);
         return answer.outcome;
@@ -117,7 +113,7 @@ function timingOf(images: readonly Decoded[], [first]: readonly CaptionOutcome[]
 }
 
 function loaded(): Bare {
-  if (bare === undefined) throw new Error('an order came before the bundle was loaded');
+  if (bare === undefined) throw new Error('a command came before the bundle was loaded');
   return bare;
 }
 

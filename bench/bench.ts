@@ -1,11 +1,12 @@
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { compare, type PhotoSize, photoSizes } from './figures/compare.js';
 import { BenchError, type Figure } from './figures/figure.js';
-import { firstVersion } from './figures/first-version.js';
 import { int8AndW8 } from './figures/int8-and-w8.js';
 import { memoryGrowth } from './figures/memory-growth.js';
 import { overload } from './figures/overload.js';
+import { protocols } from './figures/protocols.js';
 import { pytorch } from './figures/pytorch.js';
 import { twoBundles } from './figures/two-bundles.js';
 import { serviceAndBare } from './figures/service-and-bare.js';
@@ -17,18 +18,17 @@ const figures: readonly [Figure, ...Figure[]] = [
   pytorch,
   int8AndW8,
   twoBundles,
-  firstVersion,
   overload,
   memoryGrowth,
+  protocols,
 ];
-
-/** What the first issue delivered: the service that this one is compared with. */
-const firstDelivery = 'aea64a93a';
 
 /** The photos for development lie beside the repository; this file is compiled to dist/bench. */
 const defaultPhotos = fileURLToPath(new URL('../../../shared/data/images', import.meta.url));
 
 const usage = `Usage: npm run bench -- [options] [figure…]
+       npm run bench -- [options] compare REF      this checkout ÷ a commit
+       npm run bench -- [options] compare A B      commit A ÷ commit B
 
 Figures, [${figures[0].name}] without one, all but bundles with "all":
 ${figures.map(({ name, help }) => `  ${name.padEnd(13)}  ${help}`).join('\n')}
@@ -39,10 +39,14 @@ Options:
   --long-side N  of the photos, in pixels       [${usualLongSide}]
   --seconds N    time to measure each figure    [240]
   --requests N   of memory: requests sent in all; a tenth of them is what the rest is compared with   [20000]
-  --baseline REF of first-version: the commit to compare with   [${firstDelivery}]
+  --photo-size S of compare: ${Object.keys(photoSizes).join(', ')}; may be given several times   [1024]
+  --rounds N     of compare: pairs of runs   [5]
   --bundle DIR   of bundles: the other bundle
   --json FILE    write all numbers there too
   --help
+
+compare builds each commit in a temporary folder, with the packages of its lock file, and runs both versions in turn, at
+concurrency 32. --seconds are shared by the runs of one size.
 
 Settings of the service, such as WORKERS and MAX_BATCH_SIZE, are taken from the environment, and for pytorch
 PYTHON, a Python with models/ installed, and RUN, the run folder of a training whose weights it measures.
@@ -57,7 +61,8 @@ async function main(): Promise<void> {
       'long-side': { type: 'string', default: String(usualLongSide) },
       seconds: { type: 'string', default: '240' },
       requests: { type: 'string', default: '20000' },
-      baseline: { type: 'string', default: firstDelivery },
+      'photo-size': { type: 'string', multiple: true, default: ['1024'] },
+      rounds: { type: 'string', default: '5' },
       bundle: { type: 'string' },
       json: { type: 'string' },
       help: { type: 'boolean', default: false },
@@ -67,31 +72,56 @@ async function main(): Promise<void> {
     console.log(usage);
     return;
   }
-  const wanted = positionals.length === 0 ? [figures[0]] : positionals.flatMap(figuresNamed);
   const seconds = wholeNumber('--seconds', values.seconds);
   const requests = wholeNumber('--requests', values.requests);
-  const { baseline } = values;
   const count = wholeNumber('--count', values.count);
-  const longSide = wholeNumber('--long-side', values['long-side']);
   const progress = (line: string): void => {
     console.error(`bench: ${line}`);
   };
-  progress(`preparing photos from ${values.photos}`);
-  const photos = await enlargedPhotos(values.photos, count, longSide);
   const data: Record<string, object> = {};
-  for (const { name, measure } of wanted) {
-    const result = await measure({
-      photos,
+  const [command, ...refs] = positionals;
+  if (command === 'compare') {
+    const result = await compare({
+      refs: comparedRefs(refs),
+      sizes: values['photo-size'].map(photoSize),
+      rounds: wholeNumber('--rounds', values.rounds),
       seconds,
-      requests,
-      baseline,
-      otherBundle: values.bundle,
+      photoFolder: values.photos,
+      photoCount: count,
       progress,
     });
-    data[name] = result.data;
+    data['compare'] = result.data;
     console.log(result.text);
+  } else {
+    const wanted = positionals.length === 0 ? [figures[0]] : positionals.flatMap(figuresNamed);
+    const longSide = wholeNumber('--long-side', values['long-side']);
+    progress(`preparing photos from ${values.photos}`);
+    const photos = await enlargedPhotos(values.photos, count, longSide);
+    console.log(`Photos with a long side of ${longSide} pixels`);
+    for (const { name, measure } of wanted) {
+      const result = await measure({ photos, seconds, requests, otherBundle: values.bundle, progress });
+      data[name] = result.data;
+      console.log(result.text);
+    }
   }
   if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(data, undefined, 2)}\n`);
+}
+
+/** One reference is compared with this checkout, two with each other. */
+function comparedRefs(refs: readonly string[]): readonly [string | undefined, string] {
+  const [first, second, ...others] = refs;
+  if (first === undefined || others.length > 0) throw new BenchError('compare takes one or two commits');
+  return second === undefined ? [undefined, first] : [first, second];
+}
+
+function photoSize(name: string): PhotoSize {
+  const size = name.toLowerCase();
+  if (isPhotoSize(size)) return size;
+  throw new BenchError(`--photo-size takes ${Object.keys(photoSizes).join(', ')}`);
+}
+
+function isPhotoSize(name: string): name is PhotoSize {
+  return Object.hasOwn(photoSizes, name);
 }
 
 function figuresNamed(name: string): readonly Figure[] {

@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pcmnet.beam_search import beam_search
-from pcmnet.captioning import forbid
 from pcmnet.config import read_config
-from pcmnet.dual_encoder import DualEncoder, SentenceEncoder
-from pcmnet.model import PCMNet
-from pcmnet.text import UNKNOWN, Vocabulary
-from pcmnet.vision import LiteTower
-from pcmnet.workspace import Workspace
+from pcmnet.data.text import UNKNOWN, Vocabulary
+from pcmnet.embedded.workspace import Workspace
+from pcmnet.evaluate.captioning import forbid
+from pcmnet.model.beam_search import beam_search
+from pcmnet.model.dual_encoder import DualEncoder, SentenceEncoder
+from pcmnet.model.lite_tower import LiteTower
+from pcmnet.model.pcm_net import PCMNet
 from PIL import Image
 
 
@@ -111,7 +111,7 @@ def images_per_second(network: Network, photos: Sequence[Path], batch: int, seco
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path("models/configs/embedded.toml"))
-    parser.add_argument("--run", type=Path, required=True, help="folder of trained parts; `pcmnet unpack` makes one")
+    parser.add_argument("--run", type=Path, required=True, help="folder of trained parts; `pcmnet embedded unpack` makes one")
     parser.add_argument("--bundle", type=Path, default=Path("models/default"), help="for its concepts and decoding defaults")
     parser.add_argument("--photos", type=Path, required=True, help="a folder of JPEG files")
     parser.add_argument("--count", type=int, default=64)

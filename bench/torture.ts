@@ -1,11 +1,23 @@
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { corpus } from './torture/corpus.js';
 import { corruptedImages } from './torture/corrupted-images.js';
+import { eventLoop } from './torture/event-loop.js';
+import { fairness } from './torture/fairness.js';
+import { hostile } from './torture/hostile.js';
 import { mixedLoad } from './torture/mixed-load.js';
 import { slowClients } from './torture/slow-clients.js';
 import type { Torture } from './torture/torture.js';
 
-const tortures: readonly Torture[] = [corruptedImages, mixedLoad, slowClients];
+const tortures: readonly Torture[] = [
+  corpus,
+  corruptedImages,
+  fairness,
+  mixedLoad,
+  slowClients,
+  hostile,
+  eventLoop,
+];
 
 /** The photos for development lie beside the repository; this file is compiled to dist/bench. */
 const defaultPhotos = fileURLToPath(new URL('../../../shared/data/images', import.meta.url));
@@ -17,7 +29,7 @@ ${tortures.map(({ name, help }) => `  ${name.padEnd(9)}  ${help}`).join('\n')}
 
 Options:
   --images N    corrupted images        [5000]
-  --seconds N   of mixed load           [600]
+  --seconds N   of mixed load, and of hostile clients   [600]
   --clients N   slow clients            [500]
   --short       200 images, 20 seconds, 100 clients: a check that all of it still works
   --seed N      of what is random       [1]

@@ -1,9 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { inferenceProcess } from '../../src/engine/inference-process.js';
+import { inferenceProcessOptions } from '../../src/memory-tuning.js';
 import {
-  type BareLoadOrder,
+  type BareLoadCommand,
   type BareTiming,
   isMessageFromBare,
   type MessageFromBare,
@@ -30,14 +30,14 @@ export interface BarePipeline {
 const entry = fileURLToPath(new URL('../bare-process.js', import.meta.url));
 
 /**
- * @param orders one for each process
+ * @param commands one for each process
  * @throws Error when a process ends early; what it wrote went to standard error
  */
-export async function startBarePipeline(orders: readonly BareLoadOrder[]): Promise<BarePipeline> {
-  const processes = orders.map(startProcess);
+export async function startBarePipeline(commands: readonly BareLoadCommand[]): Promise<BarePipeline> {
+  const processes = commands.map(startProcess);
   const [first] = processes;
   if (first === undefined) throw new Error('a pipeline needs a process');
-  await Promise.all(processes.map((child, index) => ask(child, orders[index], 'loaded')));
+  await Promise.all(processes.map((child, index) => ask(child, commands[index], 'loaded')));
   return {
     async runBatches(batchSize, leastMs) {
       const results = processes.map((child) => answer(child, 'batches'));
@@ -64,7 +64,7 @@ export async function startBarePipeline(orders: readonly BareLoadOrder[]): Promi
 
 function startProcess(): ChildProcess {
   // As the service starts its processes: the comparison is of what lies between.
-  return fork(entry, { ...inferenceProcess(), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  return fork(entry, { ...inferenceProcessOptions(), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
 }
 
 function tell(child: ChildProcess, message: MessageToBare | undefined): void {

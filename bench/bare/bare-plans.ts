@@ -1,10 +1,14 @@
 import type { Config } from '../../src/config.js';
-import { usableCores } from '../../src/engine/cpu-quota.js';
-import { planLoneWorker, planWorkers, workersInMemory } from '../../src/engine/worker-plan.js';
-import { readCaptionOptions } from '../../src/http/captions/caption-options.js';
-import { readManifest } from '../../src/runtime/bundle.js';
+import { parseCaptionOptions } from '../../src/captioner/options.js';
+import { readManifest } from '../../src/inference/bundle.js';
+import {
+  planLowLatencyWorker,
+  planWorkers,
+  usableCores,
+  workersInMemory,
+} from '../../src/scheduler/resources.js';
 import type { ServedModel } from '../service/served-model.js';
-import type { BareLoadOrder } from './messages.js';
+import type { BareLoadCommand } from './messages.js';
 
 /** One way to use all cores for decoding and the four graphs. */
 export interface BarePlan {
@@ -12,13 +16,13 @@ export interface BarePlan {
   /** Whether the service captions an image that is alone this way. */
   readonly isForSingles: boolean;
   /** One for each process. */
-  readonly orders: readonly BareLoadOrder[];
+  readonly commands: readonly BareLoadCommand[];
 }
 
 export const batchSizes = [1, 2, 4, 8, 16, 32] as const;
 const largestBatch = Math.max(...batchSizes);
 /** Each holds a copy of the model. */
-const mostProcesses = 16;
+const maxProcesses = 16;
 
 /**
  * The ways that are tried: the service's own for many images and for one (`isForSingles`), one process with all threads,
@@ -40,24 +44,25 @@ export async function barePlans(
     workersInMemory: workersInMemory(manifest, precision),
   };
   const onCpu = provider === 'cpu';
-  const lone = planLoneWorker(service, cores);
+  const lowLatencyWorker = planLowLatencyWorker(service, cores);
   const plans = [
-    ...(lone === undefined ? [] : [[lone]]),
+    ...(lowLatencyWorker === undefined ? [] : [[lowLatencyWorker]]),
     planWorkers(service, cores),
     ...(onCpu ? [planWorkers({ ...service, workers: 1, threads: cores }, cores)] : []),
     ...(onCpu
-      ? [planWorkers({ ...service, workers: Math.min(cores, mostProcesses), threads: cores }, cores)]
+      ? [planWorkers({ ...service, workers: Math.min(cores, maxProcesses), threads: cores }, cores)]
       : []),
   ];
   return plans
     .map((processes, index) => ({
       name: `${counted(processes.length, 'process', 'processes')} × ${counted(processes[0]?.threads ?? 0, 'thread', 'threads')}`,
       isForSingles: index === 0,
-      orders: processes.map((each, place): BareLoadOrder => ({
+      commands: processes.map((each, process): BareLoadCommand => ({
         type: 'load',
-        order: {
+        command: {
           type: 'load',
           bundlePath: config.modelPath,
+          bundleDigest: manifest.digest,
           provider,
           gpuOnly: false,
           precision,
@@ -66,11 +71,10 @@ export async function barePlans(
           conceptCacheSize: 1,
           heartbeatMs: 1000,
         },
-        options: readCaptionOptions({ texts: [], members: {} }, manifest.decoding.maxLength).options,
-        maxPixels: config.maxPixels,
-        fastJpeg: config.fastJpeg,
+        options: parseCaptionOptions({ texts: [], members: {} }, manifest.decoding.maxLength),
+        limits: { maxPixels: config.maxPixels, maxSide: config.maxSide, heic: config.heic },
         decoders: Math.max(1, Math.floor(config.decoders / processes.length)),
-        photos: photos.filter((_, photo) => photo % processes.length === place),
+        photos: photos.filter((_, photo) => photo % processes.length === process),
       })),
     }))
     .filter(({ name }, index, all) => all.findIndex((plan) => plan.name === name) === index);

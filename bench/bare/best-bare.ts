@@ -35,7 +35,7 @@ const finalists = 3;
  */
 export async function findBestBare(plans: readonly BarePlan[], leastMs: number): Promise<BestBare> {
   const started: { plan: BarePlan; pipeline: BarePipeline }[] = [];
-  for (const plan of plans) started.push({ plan, pipeline: await startBarePipeline(plan.orders) });
+  for (const plan of plans) started.push({ plan, pipeline: await startBarePipeline(plan.commands) });
   const candidates = batchSizes.flatMap((batchSize) =>
     started.map(({ plan, pipeline }): Candidate => ({ plan, pipeline, batchSize, rates: [] })),
   );

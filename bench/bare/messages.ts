@@ -1,12 +1,12 @@
-import type { CaptionOptions, LoadOrder, StageTiming } from '../../src/runtime/messages.js';
+import type { DecodeLimits } from '../../src/images/limits.js';
+import type { ModelOptions, LoadCommand, StageTiming } from '../../src/inference/messages.js';
 
 /** What crosses between the bench and its bare processes. */
-export interface BareLoadOrder {
+export interface BareLoadCommand {
   readonly type: 'load';
-  readonly order: LoadOrder;
-  readonly options: CaptionOptions;
-  readonly maxPixels: number;
-  readonly fastJpeg: boolean;
+  readonly command: LoadCommand;
+  readonly options: ModelOptions;
+  readonly limits: DecodeLimits;
   /** Images decoded side by side. */
   readonly decoders: number;
   /** Paths of JPEG files. */
@@ -14,7 +14,7 @@ export interface BareLoadOrder {
 }
 
 export type MessageToBare =
-  | BareLoadOrder
+  | BareLoadCommand
   /** Batches one after the other, the next one decoded meanwhile, until `stop`. */
   | { readonly type: 'batches'; readonly batchSize: number; readonly leastMs: number }
   | { readonly type: 'stop' }

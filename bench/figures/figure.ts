@@ -5,8 +5,6 @@ export interface FigureContext {
   readonly seconds: number;
   /** Requests of a figure that counts them. */
   readonly requests: number;
-  /** The commit that a figure compares this version with. */
-  readonly baseline: string;
   /** A bundle that a figure compares this one with. */
   readonly otherBundle: string | undefined;
   /** Tells whoever waits what is going on. */

@@ -1,5 +1,5 @@
 import { readConfig } from '../../src/config.js';
-import { readManifest } from '../../src/runtime/bundle.js';
+import { readManifest } from '../../src/inference/bundle.js';
 import { barePlans } from '../bare/bare-plans.js';
 import { type BestBare, findBestBare } from '../bare/best-bare.js';
 import { median } from '../measure/statistics.js';

@@ -40,7 +40,7 @@ async function measure({ photos, requests, progress }: FigureContext): Promise<F
     [early, requests].some(
       (end) => count <= end && count > end - readings * concurrency && (end - count) % concurrency === 0,
     );
-  async function place(): Promise<void> {
+  async function askRepeatedly(): Promise<void> {
     while (begun < requests) {
       begun += 1;
       const { status } = await client();
@@ -51,7 +51,7 @@ async function measure({ photos, requests, progress }: FigureContext): Promise<F
       if (isDue(count)) await read(count);
     }
   }
-  await Promise.all(Array.from({ length: concurrency }, place));
+  await Promise.all(Array.from({ length: concurrency }, askRepeatedly));
   await service.stop();
 
   const after = (end: number): number => {

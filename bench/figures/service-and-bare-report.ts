@@ -91,7 +91,7 @@ export function report(summary: Summary): string {
   const { at1, at8, at32 } = service;
   return [
     `${model.id} ${model.version}, ${model.precision} on ${model.provider}; ${machine.cores} cores (${machine.cpu}), Node.js ${machine.node}`,
-    `${summary.photos} distinct photos of 1,024 pixels, cache off; medians of ${summary.serviceAt32ToBare.rounds.length} rounds`,
+    `${summary.photos} distinct photos, cache off; medians of ${summary.serviceAt32ToBare.rounds.length} rounds`,
     '',
     markdownTable(
       ['', 'images/s', 'p50 ms', 'p99 ms', 'answers'],

@@ -1,6 +1,5 @@
 import { readConfig } from '../../src/config.js';
-import { choosePrecision } from '../../src/runtime/sessions.js';
-import { readManifest } from '../../src/runtime/bundle.js';
+import { readManifest, choosePrecision } from '../../src/inference/bundle.js';
 import { type BarePipeline, startBarePipeline } from '../bare/bare-pipeline.js';
 import { barePlans } from '../bare/bare-plans.js';
 import { median } from '../measure/statistics.js';
@@ -75,5 +74,5 @@ async function start(
   const plans = await barePlans(config, { id, version, provider: 'cpu', precision }, photos);
   const plan = plans.find(({ isForSingles }) => isForSingles);
   if (plan === undefined) throw new Error('there is no plan for single images');
-  return { name: `${id} ${version}`, pipeline: await startBarePipeline(plan.orders) };
+  return { name: `${id} ${version}`, pipeline: await startBarePipeline(plan.commands) };
 }

@@ -70,8 +70,8 @@ export async function measureProvider(run: ProviderRun): Promise<ProviderMeasure
 
   const [plan] = await barePlans(readConfig(environment), model, photos);
   if (plan === undefined) throw new BenchError('the service has no plan of processes');
-  const orders = plan.orders.map((each) => ({ ...each, order: { ...each.order, maxBatch } }));
-  const pipeline = await startBarePipeline(orders);
+  const commands = plan.commands.map((each) => ({ ...each, command: { ...each.command, maxBatch } }));
+  const pipeline = await startBarePipeline(commands);
   const bare: BareRate[] = [];
   for (const batchSize of batchSizes) {
     const { imagesPerSecond, timings } = await pipeline.runBatches(batchSize, leastMs);

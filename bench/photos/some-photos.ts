@@ -11,12 +11,21 @@ export async function somePhotos(folder: string, count: number): Promise<Buffer[
   return Promise.all(names.slice(0, count).map((name) => readFile(join(folder, name))));
 }
 
-/** A JPEG of a disc on a ground, of colours, a place and a size of its own. */
+/**
+ * A JPEG of a disc on a ground, with colours, a place and a size of its own. Its pixels are computed, because a process
+ * that has loaded the service's decoder reads no SVG.
+ */
 export function drawnPhoto(number: number): Promise<Buffer> {
-  const hue = (number * 47) % 360;
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="240" height="200">
-    <rect width="240" height="200" fill="hsl(${hue},60%,70%)"/>
-    <circle cx="${40 + ((number * 37) % 160)}" cy="100" r="${20 + (number % 60)}" fill="hsl(${hue + 180},80%,40%)"/>
-  </svg>`;
-  return sharp(Buffer.from(svg)).jpeg().toBuffer();
+  const [width, height] = [240 + (number % 7) * 40, 200 + (number % 5) * 40];
+  const ground = [(number * 47) % 256, (number * 91) % 256, (number * 151) % 256];
+  const disc = ground.map((value) => 255 - value);
+  const [x, y, radius] = [40 + ((number * 37) % (width - 80)), 100, 20 + (number % 60)];
+  const pixels = Uint8Array.from({ length: width * height * 3 }, (_, index) => {
+    const pixel = Math.floor(index / 3);
+    const isInside = Math.hypot((pixel % width) - x, Math.floor(pixel / width) - y) < radius;
+    return (isInside ? disc : ground)[index % 3] ?? 0;
+  });
+  return sharp(pixels, { raw: { width, height, channels: 3 } })
+    .jpeg()
+    .toBuffer();
 }

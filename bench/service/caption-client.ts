@@ -38,27 +38,39 @@ export type CaptionClient = () => Promise<Answer>;
 export async function createCaptionClient(url: string, photos: readonly string[]): Promise<CaptionClient> {
   const boundary = 'pcm-caption-bench-7Bq2Vw';
   const head = `--${boundary}\r\ncontent-disposition: form-data; name="image"; filename="photo.jpg"\r\ncontent-type: image/jpeg\r\n\r\n`;
-  const bodies: Buffer<ArrayBuffer>[] = [];
+  const bodies: Buffer[] = [];
   for (const photo of photos) {
     bodies.push(
       Buffer.concat([Buffer.from(head), await readFile(photo), Buffer.from(`\r\n--${boundary}--\r\n`)]),
     );
   }
+  const ask = createClient(`${url}/v1/captions`, `multipart/form-data; boundary=${boundary}`, bodies);
+  return async () => {
+    const { status, latencyMs, body } = await ask();
+    if (status !== 200) return { status, latencyMs, ...(problemOf.Check(body) && { code: body.code }) };
+    if (!answerOf.Check(body)) throw new Error('an answer with status 200 has no timing');
+    return { status, latencyMs, timing: body.timing };
+  };
+}
+
+/**
+ * A client that posts the next body at each call.
+ * @param bodies sent in turn, over and over
+ */
+export function createClient(
+  url: string,
+  type: string,
+  bodies: readonly Buffer[],
+): () => Promise<Answer & { readonly body: unknown }> {
   // It shares the cores with what it measures, so it is plain: fetch takes several times as long.
   const agent = new Agent({ keepAlive: true });
   let next = 0;
   return async () => {
-    const body = bodies[next++ % bodies.length] ?? Buffer.alloc(0);
-    const headers = {
-      'content-type': `multipart/form-data; boundary=${boundary}`,
-      'content-length': body.length,
-    };
+    const sent = bodies[next++ % bodies.length] ?? Buffer.alloc(0);
+    const headers = { 'content-type': type, 'content-length': sent.length };
     const started = performance.now();
-    const { status, answer } = await post(`${url}/v1/captions`, { agent, headers }, body);
-    const latencyMs = performance.now() - started;
-    if (status !== 200) return { status, latencyMs, ...(problemOf.Check(answer) && { code: answer.code }) };
-    if (!answerOf.Check(answer)) throw new Error('an answer with status 200 has no timing');
-    return { status, latencyMs, timing: answer.timing };
+    const { status, answer } = await post(url, { agent, headers }, sent);
+    return { status, latencyMs: performance.now() - started, body: answer };
   };
 }
 

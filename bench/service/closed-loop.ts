@@ -22,7 +22,7 @@ export interface ClosedLoopResult {
 /**
  * Keeps that many requests in flight: each answer is followed by the next request at once.
  *
- * Counting begins once every place has had its answer, so the rush at the start is left out, and so are the last
+ * Counting begins once each of them has been answered, so the rush at the start is left out, and so are the last
  * requests, which run ever more alone. images/s is concurrency ÷ mean latency (Little's law): answers come in
  * bursts of a batch, and counting them between two instants would be off by up to a batch at either end.
  */
@@ -44,7 +44,7 @@ export async function runClosedLoop(options: ClosedLoopOptions): Promise<ClosedL
     await onClose?.();
   }
 
-  async function place(): Promise<void> {
+  async function askRepeatedly(): Promise<void> {
     while (!over.signal.aborted) {
       const answer = await client();
       answered += 1;
@@ -57,7 +57,7 @@ export async function runClosedLoop(options: ClosedLoopOptions): Promise<ClosedL
   }
 
   try {
-    await Promise.all(Array.from({ length: concurrency }, place));
+    await Promise.all(Array.from({ length: concurrency }, askRepeatedly));
     await window;
   } finally {
     over.abort();

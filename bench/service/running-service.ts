@@ -21,15 +21,18 @@ export interface RunningService {
  * Starts the service as a user would, on a free port.
  * @param main compiled main file of the version to start
  * @param onLogLine gets the log line by line; the last one before `stop` resolves
+ * @param cgroup file to which it writes its number before it starts
  * @throws BenchError with its last words when it ends before it is ready
  */
 export async function startService(
   main: string,
   environment: Readonly<Record<string, string | undefined>>,
   onLogLine: (line: string) => void = () => undefined,
+  cgroup = '/dev/null',
 ): Promise<RunningService> {
   const started = performance.now();
-  const child = spawn(process.execPath, ['--enable-source-maps', main], {
+  const command = [process.execPath, '--enable-source-maps', main];
+  const child = spawn('sh', ['-c', 'echo $$ >"$0" && exec "$@"', cgroup, ...command], {
     env: { ...environment, HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

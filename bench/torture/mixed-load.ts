@@ -1,15 +1,15 @@
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BenchError } from '../figures/figure.js';
 import { markdownTable } from '../measure/table.js';
 import { somePhotos } from '../photos/some-photos.js';
 import { processTree } from '../service/process-memory.js';
-import { builtService, type RunningService, startService } from '../service/running-service.js';
-import { serviceMetric } from '../service/service-metric.js';
-import { corruptOne, outcomesOfCorrupted } from './corruptions.js';
+import { builtService, startService } from '../service/running-service.js';
+import { serviceMetric, slotsAreFree } from '../service/service-metric.js';
+import { corruptOne } from './corruptions.js';
 import { MemoryWatch } from './memory.js';
+import { countAnswered, OrdinaryClients } from './ordinary-clients.js';
 import { createRandom } from './random.js';
-import { type Kind, RequestFates } from './request-fates.js';
-import { isOwn, ownCaptions, postBatch, postImage, type Reply } from './requests.js';
+import { ownCaptions } from './requests.js';
 import { sourceFiles } from './sources.js';
 import { Tally } from './tally.js';
 import type { Torture, TortureContext, TortureResult } from './torture.js';
@@ -19,7 +19,6 @@ const environment = { CACHE_SIZE: '0', MAX_QUEUE_IMAGES: '64', REQUEST_TIMEOUT_M
 const clients = 6;
 /** Requests at once that the queue cannot take. */
 const burst = 150;
-const itsOwn = 'its own caption';
 
 export const mixedLoad: Torture = {
   name: 'load',
@@ -33,63 +32,21 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
   const photos = await somePhotos(photoFolder, 24);
   const files = await sourceFiles(photos.slice(0, 1));
   const answeredInLog = new Tally();
-  const service = await startService(builtService, { ...process.env, ...environment }, (line) => {
-    const id = /"reqId":"(torture-\d+)".*"msg":"answered"/.exec(line)?.[1];
-    if (id !== undefined) answeredInLog.add(id);
-  });
+  const settings = { ...process.env, ...environment };
+  const service = await startService(builtService, settings, countAnswered(answeredInLog));
   const own = await ownCaptions(service.url, photos);
 
-  const fates = new RequestFates();
-  const outcomes = new Tally();
+  const ordinary = new OrdinaryClients({ url: service.url, photos, own, random });
   const memory = new MemoryWatch(1 / 2);
-  let sent = 0;
   let left = 0;
-
-  /** @param which the photos that the replies are to, or undefined where any proper answer is right */
-  function judge(kind: Kind, id: string, replies: readonly Reply[], which?: readonly number[]): void {
-    const ends = replies.map((reply, place) => {
-      if (which === undefined) return reply.outcome;
-      if (isOwn(reply, own[which[place] ?? NaN])) return itsOwn;
-      return reply.outcome === '200' ? 'ANOTHER caption' : reply.outcome;
-    });
-    for (const end of ends) outcomes.add(`${kind}: ${end}`);
-    const right = which === undefined ? outcomesOfCorrupted : [itsOwn];
-    fates.add(kind, id, ends, right);
-  }
-
-  const somePhoto = (): number => random.below(photos.length);
-  const photo = (which: number): Buffer => photos[which] ?? Buffer.alloc(0);
-  const newId = (): string => `torture-${sent++}`;
-
-  async function single(): Promise<void> {
-    const [which, id] = [somePhoto(), newId()];
-    const reply = await postImage(service.url, photo(which), random.oneOf(['body', 'form'] as const), { id });
-    judge('single', id, [reply], [which]);
-  }
-  async function batch(): Promise<void> {
-    const id = newId();
-    const which = Array.from({ length: 1 + random.below(8) }, somePhoto);
-    const accept = random.oneOf(['application/json', 'application/x-ndjson'] as const);
-    const replies = await postBatch(service.url, which.map(photo), accept, id);
-    judge('batch', id, replies, which);
-  }
-  async function corrupted(): Promise<void> {
-    const id = newId();
-    judge('corrupted', id, [await postImage(service.url, corruptOne(files, random).bytes, 'body', { id })]);
-  }
-  async function leaving(): Promise<void> {
-    const client = new AbortController();
-    const timer = setTimeout(() => {
-      client.abort();
-    }, random.below(1000));
-    try {
-      await postImage(service.url, photo(somePhoto()), 'form', { signal: client.signal });
-    } catch (error) {
-      if (!client.signal.aborted) throw error;
-      left += 1;
-    }
-    clearTimeout(timer);
-  }
+  const single = async (): Promise<void> => {
+    await ordinary.single();
+  };
+  const batch = (): Promise<void> => ordinary.batch();
+  const corrupted = (): Promise<void> => ordinary.corrupted(corruptOne(files, random).bytes);
+  const leaving = async (): Promise<void> => {
+    if (await ordinary.leaving()) left += 1;
+  };
 
   const over = new AbortController();
   const isOver = (): boolean => over.signal.aborted;
@@ -108,11 +65,14 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
     }
   }
   const signals: Record<'SIGKILL' | 'SIGSTOP', number> = { SIGKILL: 0, SIGSTOP: 0 };
+  let stoppedDecoders = 0;
   async function strike(): Promise<void> {
     const workers = (await processTree(service.pid)).filter((pid) => pid !== service.pid);
     if (workers.length === 0) return;
     const signal = random.oneOf(['SIGKILL', 'SIGSTOP'] as const);
-    process.kill(random.oneOf(workers), signal);
+    const victim = random.oneOf(workers);
+    if (signal === 'SIGSTOP' && (await isDecoder(victim))) stoppedDecoders += 1;
+    process.kill(victim, signal);
     signals[signal] += 1;
   }
 
@@ -129,14 +89,15 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
     }),
     every(Math.max(2, seconds / 20), async () => {
       await memory.look(service.pid);
-      progress(`${sent} requests in ${((performance.now() - began) / 1000).toFixed(0)} s`);
+      progress(`${ordinary.sent} requests in ${((performance.now() - began) / 1000).toFixed(0)} s`);
     }),
   ]);
   const restarts = await serviceMetric(service.url, 'pcm_caption_worker_restarts_total');
-  await placesAreFree(service);
+  await slotsAreFree(service.url);
   await service.stop();
 
-  const { failures } = fates;
+  const { fates, outcomes, sent } = ordinary;
+  const failures = exceptImagesOf(stoppedDecoders, fates.failures);
   failures.push(...fates.notOnce(answeredInLog), ...memory.failures);
   const text = [
     `### ${sent} requests in ${seconds} s of mixed load, and ${left} clients that left (seed ${seed})`,
@@ -147,6 +108,7 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
       [
         ['processes killed', String(signals.SIGKILL)],
         ['processes stopped', String(signals.SIGSTOP)],
+        ['of these, decode processes, which cost an image each', String(stoppedDecoders)],
         ['processes replaced', String(restarts)],
         ...memory.rows,
       ],
@@ -155,12 +117,12 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
   return { text, failures };
 }
 
-/** Whoever leaves gives the place back, be it a little later. */
-async function placesAreFree({ url }: RunningService): Promise<void> {
-  const deadline = performance.now() + 60_000;
-  while ((await serviceMetric(url, 'pcm_caption_places_used')) > 0) {
-    if (performance.now() > deadline)
-      throw new BenchError('places stay taken though nobody asks for anything');
-    await sleep(200);
-  }
+async function isDecoder(pid: number): Promise<boolean> {
+  return (await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')).includes('decode-worker');
+}
+
+/** A decode process that is stopped costs the one image that it has or gets next, as one that takes too long does. */
+function exceptImagesOf(stopped: number, failures: readonly string[]): string[] {
+  let left = stopped;
+  return failures.filter((failure) => !(failure.endsWith(': 422 image_too_complex') && left-- > 0));
 }

@@ -124,7 +124,7 @@ const resultsOf = Compile(
       Type.Object({
         index: Type.Integer(),
         result: Type.Optional(Type.Unknown()),
-        error: Type.Optional(Type.Unknown()),
+        error: Type.Optional(Type.Object({ status: Type.Integer() })),
       }),
     ),
   }),
@@ -158,7 +158,7 @@ export async function postBatch(
   if (entries.some(({ index }, place) => index !== place) || entries.length !== images.length) {
     return [{ outcome: 'entries that are missing or come twice' }];
   }
-  return entries.map(({ result, error }) => replyOf(result === undefined ? NaN : 200, result ?? error));
+  return entries.map(({ result, error }) => replyOf(error?.status ?? 200, error ?? result));
 }
 
 /** Batches change figures in the fourth digit at most. */

@@ -24,7 +24,7 @@ const slowness = {
   reading: { head: 'GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nX-Slow: a\r\n\r\n', readsAnswer: false },
 } as const;
 type Slowness = keyof typeof slowness;
-/** More slow bodies than the queue has places, when clients are 500. */
+/** More slow bodies than the queue has slots, when clients are 500. */
 const kinds: readonly Slowness[] = ['body', 'header fields', 'body', 'reading', 'body'];
 
 export const slowClients: Torture = {
@@ -49,7 +49,7 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
       unanswered: [],
     };
     let next = 0;
-    async function place(): Promise<void> {
+    async function askRepeatedly(): Promise<void> {
       while (next < count) {
         const number = ++next;
         const which = number % photos.length;
@@ -70,7 +70,7 @@ async function inflict(context: TortureContext): Promise<TortureResult> {
         }
       }
     }
-    await Promise.all(Array.from({ length: concurrency }, place));
+    await Promise.all(Array.from({ length: concurrency }, askRepeatedly));
     return served;
   }
 
