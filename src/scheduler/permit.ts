@@ -13,9 +13,13 @@ export class Slots {
     return this.#used;
   }
 
+  hasFree(slots: number): boolean {
+    return this.#used + slots <= this.max;
+  }
+
   /** Takes all of the slots or none. */
   tryTake(slots: number): boolean {
-    if (this.#used + slots > this.max) return false;
+    if (!this.hasFree(slots)) return false;
     this.#used += slots;
     return true;
   }
@@ -41,6 +45,8 @@ export interface SlotSource {
    * @throws ServiceError queue_full
    */
   takeSlots(slots: number, images: number): void;
+  /** Throws what `takeSlots` would throw now, and takes none. */
+  requireSlots(slots: number, images: number): void;
   freeSlots(slots: number): void;
 }
 
@@ -69,6 +75,15 @@ export class Permit {
 
   get slots(): number {
     return this.#slots;
+  }
+
+  /**
+   * Turns images away that could not all be split for now, so that a client need not send the rest of them.
+   *
+   * @throws ServiceError queue_full
+   */
+  requireRoomFor(images: number): void {
+    this.#source.requireSlots(images - this.#slots, images);
   }
 
   /**
@@ -134,6 +149,10 @@ export class Admission implements SlotSource {
 
   takeSlots(slots: number, images: number): void {
     if (!this.tryTake(slots)) throw this.refuse('queue_full', images);
+  }
+
+  requireSlots(slots: number, images: number): void {
+    if (!this.#options.slots.hasFree(slots)) throw this.refuse('queue_full', images);
   }
 
   /** Takes slots for the work of an image that was admitted before; false when there are not so many. */

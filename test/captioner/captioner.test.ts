@@ -49,7 +49,7 @@ function captionerOf(outcome: WorkOutcome, parts: Partial<CaptionerDeps> = {}) {
     return Promise.resolve({ outcome, queueMs: 1.23456 });
   }
   const none = (): void => undefined;
-  const slots = { admitSlots: none, takeSlots: none, freeSlots: none };
+  const slots = { admitSlots: none, takeSlots: none, requireSlots: none, freeSlots: none };
   const context: RequestContext = {
     permit: Permit.take(slots, fakeModel({ run }), 1),
     priority: 'single',

@@ -218,6 +218,18 @@ test('a full queue refuses a batch by its headers', async (t) => {
   upload.destroy();
 });
 
+test('a queue with too few slots refuses a batch at the image that has none, before the rest has come', async (t) => {
+  const { url, scheduler } = await startService(t);
+  scheduler.capacity = 1;
+  const upload = beginUpload(`${url}/v1/captions/batch`, 'multipart/form-data; boundary=line', 10_000);
+  const image = 'Content-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\nabc';
+  upload.write(`--line\r\n${image}\r\n--line\r\n${image}`);
+  const { status, code } = await responseTo(upload);
+  assert.deepEqual([status, code], [503, 'queue_full']);
+  upload.destroy();
+  await scheduler.idle();
+});
+
 test('at the deadline what is done is answered, and the rest of the batch is late image by image', async (t) => {
   const service = await startService(t, { REQUEST_TIMEOUT_MS: '400' });
   const { scheduler } = service;

@@ -76,13 +76,18 @@ export function createFakeScheduler(): FakeScheduler {
     };
   }
 
+  function requireSlots(count: number): void {
+    if (!slots.hasFree(count)) throw new ServiceError('queue_full', 'The queue is full.', 7);
+  }
   function takeSlots(count: number): void {
-    if (!slots.tryTake(count)) throw new ServiceError('queue_full', 'The queue is full.', 7);
+    requireSlots(count);
+    slots.take(count);
     changed();
   }
   const source: SlotSource = {
     admitSlots: takeSlots,
     takeSlots,
+    requireSlots,
     freeSlots(count) {
       slots.free(count);
       changed();

@@ -20,7 +20,7 @@ const maxTextLength = 4096;
  */
 export async function readForm(
   request: FastifyRequest,
-  { maxBytes, maxImages }: RequestLimits,
+  { maxBytes, maxImages, onImage }: RequestLimits,
 ): Promise<ParsedRequest> {
   const images: ImageSource[] = [];
   const texts: [string, string][] = [];
@@ -36,28 +36,30 @@ export async function readForm(
     // Some clients give a part neither a file name nor a type; in the field `image` it is the image all the same.
     isPartAFile: (field, _type, fileName) => field === 'image' || fileName !== undefined,
   });
-  const add = (image: ImageSource) => {
+  // Called before the bytes of an image are read: a form with too many is refused at the first of them.
+  const announceImage = (): void => {
     if (images.length === maxImages) throw tooManyImages(maxImages);
-    images.push(image);
+    onImage?.(images.length + 1);
   };
   try {
     for await (const part of parts) {
       if (part.type === 'field') {
         const { fieldname: name, mimetype, value } = part;
-        if (name === 'url') add({ kind: 'url', url: value });
-        else if (mimetype === 'application/json') addMember(members, name, value);
+        if (name === 'url') {
+          announceImage();
+          images.push({ kind: 'url', url: value });
+        } else if (mimetype === 'application/json') addMember(members, name, value);
         else texts.push([name, fieldText(part)]);
         continue;
       }
       if (part.fieldname !== 'image') {
         throw new ServiceError('missing_image', 'Send each file in the form field "image".');
       }
-      // Before the bytes are read: a form with too many images is refused at the first of them.
-      if (images.length === maxImages) throw tooManyImages(maxImages);
+      announceImage();
       const image = await Promise.race([part.toBuffer(), tooLong(part, maxBytes)]);
       bytes += image.length;
       if (bytes > maxBytes) throw tooLarge(maxBytes);
-      add({ kind: 'bytes', bytes: image });
+      images.push({ kind: 'bytes', bytes: image });
     }
   } catch (error) {
     throw formProblem(error, maxBytes);

@@ -12,6 +12,8 @@ export interface RequestLimits {
   /** Bytes of all images together. */
   readonly maxBytes: number;
   readonly maxImages: number;
+  /** Told the number of images so far as each begins to arrive; what it throws refuses the request at once. */
+  readonly onImage?: (images: number) => void;
 }
 
 /** The image of a call that takes one. Throws ServiceError too_many_images. */

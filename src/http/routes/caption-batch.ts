@@ -44,7 +44,13 @@ export function captionBatchRoutes(
     ): Promise<{ results: BatchEntry[] } | Readable | FastifyReply> => {
       const context = admittedOf(request);
       return unlessAborted(context, reply, async () => {
-        const parsed = await readBatch(request, { maxBytes: maxBodyBytes, maxImages: maxBatchImages });
+        const parsed = await readBatch(request, {
+          maxBytes: maxBodyBytes,
+          maxImages: maxBatchImages,
+          onImage(images) {
+            context.permit.requireRoomFor(images);
+          },
+        });
         const contexts = context.splitForImages(parsed.images.length);
         const asked = parseCaptionOptions(parsed, context.permit.model.bundle.decoding.maxLength);
         const entries = contexts.map((own, index) =>
