@@ -81,8 +81,12 @@ async function memory(folder: string, data: string, images: number, real: number
   let asked = 0;
   let last: CaptionResult | undefined;
 
-  const start = <T>(_: unknown, work: (model: LocalModel, signal: AbortSignal) => Promise<T>): Promise<T> =>
-    withLocalModel(config, (model, signal) =>
+  const start = <T>(
+    _: unknown,
+    count: number,
+    work: (model: LocalModel, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> =>
+    withLocalModel(config, count, (model, signal) =>
       work(
         {
           ...model,
@@ -174,7 +178,7 @@ async function recall(folder: string, data: string): Promise<void> {
   });
 
   const queries = rows.flatMap(({ image, captions }) => captions.map((text) => ({ image, text })));
-  const [photos, texts] = await withLocalModel(config, async (model, signal) => {
+  const [photos, texts] = await withLocalModel(config, rows.length, async (model, signal) => {
     const vectors = new Map<string, Float32Array>();
     const inputs = rows.map(({ image }) => ({ name: join(folder, image) }));
     const answers = model.answerAll(

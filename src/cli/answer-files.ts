@@ -56,7 +56,9 @@ export async function answerFiles<T>(
     if (invalidInputs.length === inputs.length) await writeAll(invalidInputs);
     else {
       if (inputs.length > 1) output.startBar(inputs.length);
-      await withLocalModel(config, (model, signal) => writeAll(model.answerAll(inputs, ask, signal)));
+      await withLocalModel(config, inputs.length, (model, signal) =>
+        writeAll(model.answerAll(inputs, ask, signal)),
+      );
     }
   } catch (error) {
     if (error instanceof Interrupted) output.say(`stopped after ${done} of ${inputs.length} images`);

@@ -87,7 +87,7 @@ export async function captionLibrary(
   const began = performance.now();
   output.startBar(inputs.length);
   try {
-    await (start ?? withLocalModel)(config, async (local, signal) => {
+    await (start ?? withLocalModel)(config, inputs.length, async (local, signal) => {
       for await (const answer of local.answerAll(inputs, ask, signal)) {
         if (fatal !== undefined) throw fatal;
         if ('error' in answer) {

@@ -74,7 +74,7 @@ export async function indexFolder(
     for (const { name, problem } of problems) tell(name, problem);
     if (files.size > 0) {
       output.startBar(files.size);
-      await withLocalModel(config, async (model, signal) => {
+      await withLocalModel(config, files.size, async (model, signal) => {
         const inputs = [...files.keys()].map((name) => ({ name }));
         for await (const answer of model.answerAll(inputs, ask, signal)) {
           if ('error' in answer) tell(answer.file, answer.error);

@@ -45,11 +45,15 @@ const imageTimeoutMs = 3_600_000;
 /** Of each process: the batch that runs, the one it has in hand, and the one that is being decoded. */
 const batchesUnderWay = 3;
 
+/** The start of an inference process takes as much of a core as about this many images. */
+const imagesWorthAProcess = 32;
+
 /** Starts the inference processes; seconds. Throws what `startScheduler` throws. */
-async function startLocalModel(config: Config): Promise<LocalModel> {
+async function startLocalModel(config: Config, images: number): Promise<LocalModel> {
   const logger = await createLogger(config.logLevel, process.stderr);
+  const isOneEnough = config.workers === 'auto' && images <= imagesWorthAProcess;
   // What runs when the user wants an end has no one to be finished for.
-  const local = { ...config, shutdownGraceMs: 0 };
+  const local = { ...config, shutdownGraceMs: 0, workers: isOneEnough ? 1 : config.workers };
   const running = await startCaptioner(local, logger, new Registry());
   const { captioner, scheduler } = running;
   const { maxBodyBytes, maxBatchSize, maxQueueImages } = config;
@@ -114,12 +118,15 @@ function unexpected(error: unknown): ServiceError {
 /**
  * Starts the model, works with it, and stops it. The first Ctrl-C (or SIGTERM) aborts the work and stops the model; one
  * that comes before the model is there, and the second, end the program at once.
+ *
+ * @param images that the model will be asked about, at most
  */
 export async function withLocalModel<T>(
   config: Config,
+  images: number,
   work: (model: LocalModel, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const model = await startLocalModel(config);
+  const model = await startLocalModel(config, images);
   const controller = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     const interrupted = new Interrupted(name, 'stopped');

@@ -32,7 +32,7 @@ export async function search(
   const model = { id, version, dimensions: dimensions.embedding };
   const index = await SearchIndex.open(indexPath(folder, path), model);
   try {
-    const vector = await withLocalModel(config, (local, signal) =>
+    const vector = await withLocalModel(config, 1, (local, signal) =>
       local.run(async (captioner, context) => {
         if (like === undefined) return (await captioner.embedTexts([text ?? ''], context))[0];
         const bytes = await readInput(like, config.maxBodyBytes, signal);
