@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import pRetry from 'p-retry';
 import { killAtExit } from '../run-command.js';
 
 /** A server of the test's own, which can be killed and started again on the same port with the same data. */
@@ -31,7 +32,7 @@ export async function startServer(
     child.kill('SIGKILL');
     await once(child, 'exit');
   }
-  async function start(): Promise<void> {
+  async function startOnce(): Promise<void> {
     const [program, args] = command(port, folder);
     const started = spawn(program, args, {
       stdio: ['ignore', 'ignore', 'inherit'],
@@ -45,6 +46,8 @@ export async function startServer(
       once(started, 'exit').then(() => Promise.reject(new Error(`${program} ended`))),
     ]);
   }
+  /** PostgreSQL does not start while processes of the one that was killed are still there. */
+  const start = (): Promise<void> => pRetry(startOnce, { retries: 20, factor: 1, minTimeout: 250 });
   await start();
   t.after(async () => {
     await kill();
