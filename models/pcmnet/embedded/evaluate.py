@@ -37,9 +37,7 @@ def retrieval_of(answering: Answering, answers: Answers, photos: Sequence[Photo]
     return recalls(torch.from_numpy(answers.image_embeddings), torch.from_numpy(texts), owner)
 
 
-def captions_by_bundle(
-    work: Workspace, folder: Path, precision: str, photos: Sequence[Photo], upload: Upload
-) -> list[str]:
+def captions_by_bundle(work: Workspace, folder: Path, precision: str, photos: Sequence[Photo], upload: Upload) -> list[str]:
     """Captions by the bundle's graphs, of the same files that a service would be sent."""
     if upload == AS_THEY_ARE:
         pixels = work.pixels_of(photos)

@@ -13,7 +13,6 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-
 JPEG_QUALITY = 90
 """Of enlarged photos, about what phones write."""
 
