@@ -191,6 +191,25 @@ export async function readVocabulary(folder: string, manifest: BundleManifest): 
 }
 
 /**
+ * Reads what each word of the vocabulary is a form of; words that may be said again are left out.
+ * @param words the vocabulary by id, as `readVocabulary` gives it
+ * @throws BundleError
+ */
+export async function readStems(
+  folder: string,
+  manifest: BundleManifest,
+  name: string,
+  words: readonly string[],
+): Promise<Map<string, string>> {
+  const text = (await readBundleFile(folder, manifest, name)).toString('utf8');
+  const stems = ['', ...text.replace(/\n$/, '').split('\n')];
+  if (stems.length !== words.length) {
+    throw new BundleError(`${name} has ${stems.length - 1} lines for ${words.length - 1} words`);
+  }
+  return new Map(words.flatMap((word, id) => (stems[id] ? [[word, stems[id]]] : [])));
+}
+
+/**
  * Reads embeddings stored as little-endian float32, [count, width] row-major.
  * @throws BundleError
  */

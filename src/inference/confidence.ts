@@ -10,6 +10,8 @@ export const featureNames = [
   'familiarity',
   /** Share of the most certain concept in the detection softmax. */
   'conceptScore',
+  /** See `RankingRule`: where no other feature differs among candidates, the best one has the highest confidence. */
+  'rankScore',
   /** Rank score of the best candidate minus that of this one; 0 for the best. */
   'candidateMargin',
 ] as const;

@@ -3,6 +3,7 @@ import {
   readConceptWords,
   readManifest,
   readRows,
+  readStems,
   readTags,
   readVocabulary,
 } from './bundle.js';
@@ -48,6 +49,8 @@ export async function loadPipeline(command: LoadCommand): Promise<LoadedPipeline
   const centroids = calibration.imageCentroids;
   const imageCentroids = await readRows(folder, manifest, centroids.file, { count: centroids.rows, width });
   const words = await readVocabulary(folder, manifest);
+  const stemsFile = decoding.repetition?.stems;
+  const stems = stemsFile === undefined ? new Map() : await readStems(folder, manifest, stemsFile, words);
   const vocabulary = createVocabulary(words, decoding.blockedWords, concepts.named?.bias);
   const { file, maxTokens } = manifest.tokenizer;
   const tokenizerJson = (await readBundleFile(folder, manifest, file)).toString('utf8');
@@ -72,7 +75,12 @@ export async function loadPipeline(command: LoadCommand): Promise<LoadedPipeline
     embedTexts,
     isTruncated,
   };
-  return { ...createPipeline(stages, manifest, { imageCentroids, tags }), manifest, isSettled, settle };
+  return {
+    ...createPipeline(stages, manifest, { imageCentroids, tags, stems }),
+    manifest,
+    isSettled,
+    settle,
+  };
 }
 
 /**

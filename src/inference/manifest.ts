@@ -96,8 +96,26 @@ export const BundleManifestSchema = Type.Object(
         }),
         rerankWeight: Type.Number({
           minimum: 0,
-          description: "A candidate's rank score is its score in the search + rerankWeight · cosine.",
+          description:
+            "A candidate's rank score is its score in the search + rerankWeight · cosine, less what `repetition` says.",
         }),
+        repetition: Type.Optional(
+          Type.Object(
+            {
+              stems: fileName(
+                'File of what each line of the vocabulary is a form of, such as "dog" for "dogs"; the lines of words that a caption may say again are empty.',
+              ),
+              penalty: Type.Number({
+                minimum: 0,
+                description: 'Taken from the rank score for each word of a candidate that is said again.',
+              }),
+            },
+            {
+              ...strict,
+              description: 'Ranks candidates lower that say a word twice. Without it, they are not.',
+            },
+          ),
+        ),
         blockedWords: Type.Array(Type.String(), {
           description: 'Lines of the vocabulary that no caption may contain.',
         }),
@@ -280,6 +298,7 @@ function checkReferences(manifest: BundleManifest): void {
     manifest.concepts.words,
     manifest.concepts.embeddings,
     ...(manifest.tags === undefined ? [] : [manifest.tags.file]),
+    ...(manifest.decoding.repetition === undefined ? [] : [manifest.decoding.repetition.stems]),
     manifest.vocabulary,
     manifest.tokenizer.file,
     manifest.calibration.imageCentroids.file,

@@ -18,7 +18,7 @@ import type { DecodeCaptions } from './stages/decode-caption.js';
 import type { DetectConcepts } from './stages/detect-concepts.js';
 import type { EncodeImages } from './stages/encode-image.js';
 import type { EmbedTexts, TextTokenizer } from './stages/embed-text.js';
-import { type ComparedBeam, rankCandidates, toClipScore } from './stages/rank.js';
+import { type ComparedBeam, rankCandidates, type Stems, toClipScore } from './stages/rank.js';
 import { findTags, type TagModel } from './tags.js';
 import { dot, getRow, maxDot, type Rows } from './tensors.js';
 
@@ -44,12 +44,14 @@ export interface Tables {
   readonly imageCentroids: Rows;
   /** Undefined when the bundle has no tags. */
   readonly tags: TagModel | undefined;
+  /** Of the words that a caption should not say twice; empty when the bundle does not mind. */
+  readonly stems: Stems;
 }
 
 export function createPipeline(
   stages: Stages,
   manifest: BundleManifest,
-  { imageCentroids, tags: tagModel }: Tables,
+  { imageCentroids, tags: tagModel, stems }: Tables,
 ): Pipeline {
   const { image, grid, decoding } = manifest;
   const { confidence, matchProbability } = manifest.calibration;
@@ -58,6 +60,7 @@ export function createPipeline(
   const rankingRule = {
     lengthPenalty: decoding.lengthPenalty,
     rerankWeight: decoding.rerankWeight,
+    repetition: { penalty: decoding.repetition?.penalty ?? 0, stems },
     calibration: confidence,
   };
 

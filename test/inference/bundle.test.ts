@@ -8,6 +8,7 @@ import {
   readFacts,
   readManifest,
   readRows,
+  readStems,
   readVocabulary,
   verifyFiles,
 } from '../../src/inference/bundle.js';
@@ -143,6 +144,19 @@ describe('a bundle', () => {
       readRows(folder, manifest, 'concepts.f32', { count: 4, width: 2 }),
       /^concepts\.f32 has 24 bytes where 4 × 2 float32/,
     );
+  });
+
+  it('has a stem for each word of its vocabulary that a caption should not say twice', async () => {
+    const folder = await writeExampleBundle();
+    const manifest = await readManifest(folder);
+    const words = await readVocabulary(folder, manifest);
+    const expected = [
+      ['dog', 'dog'],
+      ['dogs', 'dog'],
+    ];
+    assert.deepEqual([...(await readStems(folder, manifest, 'stems.txt', words))], expected);
+    const more = [...words, 'cat'];
+    await refuses(readStems(folder, manifest, 'stems.txt', more), /^stems\.txt has 4 lines for 5 words/);
   });
 
   it('is refused when a blocked word is not in its vocabulary', async () => {

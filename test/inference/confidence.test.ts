@@ -9,6 +9,7 @@ const features: Features = {
   length: 6,
   familiarity: 0.4,
   conceptScore: 0.2,
+  rankScore: 0,
   candidateMargin: 0,
 };
 

@@ -66,6 +66,7 @@ const exampleFiles: Readonly<Record<string, Uint8Array | string>> = {
   'concepts.json': '["dog","cat","tree"]',
   'concepts.f32': new Uint8Array(Float32Array.of(1, 0, 0, 1, 0.6, 0.8).buffer),
   'vocabulary.txt': 'a\ndog\ndogs\nUNK\n',
+  'stems.txt': '\ndog\ndog\n\n',
   'tokenizer.json': '{}',
   'image-centroids.f32': new Uint8Array(Float32Array.of(1, 0).buffer),
   'encoder.w8.onnx': 'encoder',

@@ -142,7 +142,7 @@ export function createToyPipeline(manifest = exampleManifest): Toy {
   };
   const centroids = { data: Float32Array.of(1, 0), count: 1, width: 2 };
   return {
-    ...createPipeline(stages, manifest, { imageCentroids: centroids, tags: undefined }),
+    ...createPipeline(stages, manifest, { imageCentroids: centroids, tags: undefined, stems: new Map() }),
     encoderRuns,
     mixupRuns,
     maxLengths,

@@ -77,6 +77,22 @@ def probable_nouns_of(caption: str) -> set[str]:
     return nouns_of(caption) | {singularize(word) if word.endswith("s") else word for word in unknown}
 
 
+_AUXILIARY = re.compile(
+    "am|are|be|been|being|is|was|were|do|does|did|doing|had|has|have|having|get|gets|getting"
+    "|can|could|may|might|must|shall|should|will|would"
+)
+
+
+def stem_of(word: str) -> str:
+    """What a noun, verb or adjective is a form of, as far as a reader minds hearing it twice: the singular of a noun, others as
+    they are. Empty for other words, and for auxiliary verbs."""
+    tag = lexicon.get(word)
+    if tag is None or tag.startswith("NN"):
+        plural = word.endswith("s") if tag is None else tag in ("NNS", "NNPS")
+        return singularize(word) if plural else word
+    return word if tag[:2] in ("JJ", "VB") and not _AUXILIARY.fullmatch(word) else ""
+
+
 def named_share(concepts: Sequence[Sequence[int]], words: Sequence[str], photos: Sequence[Photo]) -> float:
     """The share of each photo's concepts (rows of `words`) that one of its captions names, averaged over the photos."""
     named = [set().union(*(nouns_of(caption) for caption in photo.captions)) for photo in photos]

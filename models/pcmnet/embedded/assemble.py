@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from ..export.bundle import BundleParts, Logistic
+from ..data.lexicon import stem_of
+from ..export.bundle import BundleParts, Decoding, Logistic, Repetition
 from ..model.embedded_encoders import EmbeddedImageEncoder, EmbeddedTextEncoder
 from ..train.sources import served
 from .workspace import Workspace
@@ -53,4 +54,5 @@ def assemble(work: Workspace) -> BundleParts:
         licence="MIT for the weights' own part; trained on data for research use: see MODEL_CARD.md",
         description="PCM-Net on EfficientNet-Lite2, trained on 9,285 captioned photos",
         sources=SOURCES,
+        decoding=Decoding(repetition=Repetition(tuple(stem_of(word) for word in work.vocabulary.words), 0.0)),
     )

@@ -12,22 +12,32 @@ from typing import Any
 import numpy as np
 
 from ..config import INVARIANCE_PHOTOS, SHIPPED
+from ..data.photos import HELD_OUT
 from ..data.text import sentence_of
 from ..evaluate.answers import Answering, Answers
 from ..evaluate.batch_invariance import Invariance, batch_invariance
-from ..evaluate.decoding_choice import decoding_of, try_decodings
+from ..evaluate.decoding_choice import (
+    AnsweredSet,
+    RankingTrial,
+    best_ranking,
+    ranked_as,
+    searched_as,
+    try_decodings,
+    try_rankings,
+)
 from ..evaluate.limits import Limits, in_the_dark, sameness
 from ..evaluate.metrics import caption_metrics
-from ..evaluate.tags import add_tags
+from ..evaluate.nonphotos import draw_nonphotos
+from ..evaluate.tags import add_tags, with_five_captions
 from ..export.bundle import BundleParts, write_bundle
 from ..export.compare import Comparison, compare_graphs
 from ..export.pipeline import OnnxPipeline
 from ..export.precisions import stored_graphs
 from ..quantize.int8 import Examples
 from .assemble import assemble
-from .calibrate import Calibration, calibrate
+from .calibrate import NONPHOTOS_OF_A_KIND, Calibration, calibrate
 from .evaluate import concept_precision, retrieval_of
-from .model_card import write_model_card
+from .model_card import Choices, write_model_card
 from .workspace import Workspace
 
 COMPARED_PHOTOS = 200
@@ -66,6 +76,16 @@ def limits_of(work: Workspace, answering: Answering, answers: Answers, calibrati
     return Limits(dark, len(photos), sameness([sentence_of(answer.caption.split()) for answer in answers.answers]))
 
 
+def choose_ranking(work: Workspace, answering: Answering) -> list[RankingTrial]:
+    """Tries the rankings on all held-out photos but the validation photos, with drawings as what deserves no confidence."""
+    sets = [with_five_captions(work.split(name)) for name in HELD_OUT if name != "val"]
+    answered = [
+        AnsweredSet(answering.beams(work.pixels_of(photos)), [photo.captions for photo in photos]) for photos in sets if photos
+    ]
+    _, drawings = draw_nonphotos(NONPHOTOS_OF_A_KIND, work.config.vision.side, work.config.seed)
+    return try_rankings(answering, answered, answering.beams(drawings))
+
+
 def export_embedded(work: Workspace, out: Path, shipped: Sequence[str] = SHIPPED) -> None:
     """Writes the bundle and its model card. Raises ValueError, and leaves `out` as it was, if the graphs differ from PyTorch,
     if a shipped precision is worse than `fp32`, or if a caption depends on the photos in its batch."""
@@ -77,7 +97,10 @@ def export_embedded(work: Workspace, out: Path, shipped: Sequence[str] = SHIPPED
         trial = Path(name)
         write_bundle(parts, graphs.items(), trial)
         trials = try_decodings(Answering(trial, served), work.pixels_of(dev), [photo.captions for photo in dev])
-        parts = replace(parts, decoding=decoding_of(trials[0]))
+        parts = replace(parts, decoding=searched_as(parts.decoding, trials[0]))
+        write_bundle(parts, graphs.items(), trial)
+        rankings = choose_ranking(work, Answering(trial, served))
+        parts = replace(parts, decoding=ranked_as(parts.decoding, best_ranking(rankings)))
         write_bundle(parts, graphs.items(), trial)
         comparison = compare(work, parts, trial)
         references = [photo.captions for photo in val]
@@ -104,7 +127,7 @@ def export_embedded(work: Workspace, out: Path, shipped: Sequence[str] = SHIPPED
         }
     final = replace(parts, confidence=calibration.confidence, match_probability=calibration.match_probability, quality=quality)
     manifest = write_bundle(final, ((precision, graphs[precision]) for precision in shipped), out)
-    write_model_card(out, work.config, manifest, calibration, trials, comparison, limits)
+    write_model_card(out, work.config, manifest, calibration, Choices(trials, rankings), comparison, limits)
     add_tags(out, work.data, served, work.config.seed)
     print(json.dumps(quality, indent=2))
 

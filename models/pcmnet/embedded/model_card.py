@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import matplotlib.pyplot as plt
 
 from ..config import Config
 from ..evaluate.calibration import NEGATIVE_WEIGHT, SPLITS, Reliability
-from ..evaluate.decoding_choice import Trial
+from ..evaluate.decoding_choice import RankingTrial, Trial, best_ranking
 from ..evaluate.limits import SENSOR_NOISE, Limits
 from ..export.bundle import Logistic
 from ..export.compare import Comparison
@@ -146,12 +147,35 @@ def _darkness(limits: Limits) -> str:
     return _table(["brightness", "CIDEr", "mean confidence"], rows)
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What the decoding defaults were chosen among."""
+
+    searches: Sequence[Trial]
+    """Best first."""
+    rankings: Sequence[RankingTrial]
+
+
+def _rankings(choices: Choices) -> str:
+    rows = [
+        [
+            f"{trial.ranking.rerank_weight:g}",
+            f"{trial.ranking.repeat_penalty:g}",
+            f"{trial.auroc:.3f}",
+            f"{trial.repeated:.1%}",
+            ", ".join(f"{cider:.3f}" for cider in trial.cider),
+        ]
+        for trial in choices.rankings
+    ]
+    return _table(["weight of the cosine", "penalty", "AUROC", "captions with a word twice", "CIDEr of each set"], rows)
+
+
 def write_model_card(
     folder: Path,
     config: Config,
     manifest: Mapping[str, Any],
     calibration: Calibration,
-    trials: Sequence[Trial],
+    decoding: Choices,
     comparison: Comparison,
     limits: Limits,
 ) -> None:
@@ -160,8 +184,8 @@ def write_model_card(
     quality = manifest["quality"]
     same = limits.sameness
     retrieval, concepts = quality["retrieval"], quality["concepts"]
-    best = trials[0]
-    plain = next(t for t in trials if (t.length_penalty, t.no_repeat_ngram, t.rerank_weight) == (0.0, 0, 0.0))
+    best, ranking = decoding.searches[0], best_ranking(decoding.rankings)
+    plain = next(t for t in decoding.searches if (t.length_penalty, t.no_repeat_ngram, t.rerank_weight) == (0.0, 0, 0.0))
     size = sum(facts["bytes"] for facts in manifest["files"].values()) / 1e6
     differences = [[name, f"{value:.1e}"] for name, value in comparison.differences.items()]
     nonphotos = [[kind, f"{value:.3f}"] for kind, value in quality["nonPhotoConfidence"].items()]
@@ -218,8 +242,12 @@ A caption does not depend on the photos that share its batch: the first validati
 
 {_invariance(quality)}
 
-Decoding defaults were chosen on the 500 `dev` photos: length penalty {best.length_penalty:g}, n-grams not repeated {best.no_repeat_ngram}, weight of the
-cosine in re-ranking {best.rerank_weight:g} (CIDEr there {best.cider:.3f}; {plain.cider:.3f} with all three at 0).
+The search was chosen on the 500 `dev` photos: length penalty {best.length_penalty:g}, n-grams not repeated {best.no_repeat_ngram} (CIDEr there at most {best.cider:.3f}, with
+re-ranking; {plain.cider:.3f} with none of the three). The candidates' ranking was chosen on all held-out photos but the validation photos,
+with drawings as what deserves no confidence: weight of the cosine {ranking.rerank_weight:g}, penalty of a noun, verb or adjective that is said again
+{ranking.repeat_penalty:g}. The confidence is a function of the rank score and of the image, so that the candidate answered is the most confident one.
+
+{_rankings(decoding)}
 
 Image and text on the validation photos and their 5,000 captions: text→image R@1 {retrieval["text_to_image_r1"]:.3f}, R@10 {retrieval["text_to_image_r10"]:.3f};
 image→text R@1 {retrieval["image_to_text_r1"]:.3f}, R@10 {retrieval["image_to_text_r10"]:.3f}. Precision of the top five concepts against the nouns of the five

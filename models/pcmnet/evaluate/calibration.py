@@ -16,7 +16,8 @@ from .answers import Answer
 from .metrics import tokenized
 
 Numbers = NDArray[np.float64]
-CONFIDENCE_FEATURES = ("cosine", "meanLogProb", "length", "familiarity", "conceptScore")
+CONFIDENCE_FEATURES = ("rankScore", "familiarity", "conceptScore")
+"""Of these only the rank score differs among the candidates of an image: the best one has the highest confidence."""
 MATCH_FEATURES = ("cosine", "familiarity")
 BINS = 10
 """Equal-mass bins of the reliability curve."""

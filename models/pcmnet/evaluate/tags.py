@@ -18,7 +18,7 @@ from ..data.lexicon import nouns_of
 from ..data.photos import HELD_OUT, Photo, decode_photo, of_split, read_photos
 from ..export.bundle import read_bundle, sha256_of
 from ..export.manifest import MANIFEST, check_manifest
-from .answers import Answering, ranks_of
+from .answers import Answering
 
 Numbers = NDArray[np.float64]
 TAG_FILE = "tags.json"
@@ -69,7 +69,7 @@ def with_five_captions(photos: Sequence[Photo]) -> list[Photo]:
 
 def features_of(answering: Answering, photos: Sequence[Photo], images: Path, rows: Sequence[int], batch_size: int = 8) -> Numbers:
     """The features of each photo and word; `rows` are the words' rows of the concept vocabulary  # [P, W, F]"""
-    pipeline, decoding = answering.pipeline, answering.decoding
+    pipeline = answering.pipeline
     column = {pipeline.concept_words[row]: i for i, row in enumerate(rows)}
     concepts = pipeline.concepts[list(rows)]
     side = pipeline.manifest["image"]["width"]
@@ -78,14 +78,10 @@ def features_of(answering: Answering, photos: Sequence[Photo], images: Path, row
         batch = photos[start : start + batch_size]
         pixels = np.stack([decode_photo(images / photo.image, side, pipeline.manifest["image"]["resize"]) for photo in batch])
         encoded = pipeline.encode(pixels)
-        decoded = pipeline.decode(encoded)
-        embedding = encoded["image_embedding"]
-        said = [[pipeline.vocabulary.decode(beam) for beam in beams] for beams in decoded["tokens"].tolist()]
-        texts = answering.embed([" ".join(beam) for beams in said for beam in beams])
-        cosines = np.einsum("be,bke->bk", embedding, texts.reshape(*decoded["log_probs"].shape, -1))
-        ranks = ranks_of(decoded, cosines, decoding["lengthPenalty"], decoding["rerankWeight"])
-        out[start : start + len(batch), :, 0] = embedding @ concepts.T
-        for row, beams in enumerate(said):
+        found = answering.candidates(encoded)
+        ranks = found.ranks(answering.ranking)
+        out[start : start + len(batch), :, 0] = encoded["image_embedding"] @ concepts.T
+        for row, beams in enumerate(found.words):
             order = [int(k) for k in np.argsort(-ranks[row]) if np.isfinite(ranks[row][k])]
             for place, k in enumerate(order):
                 for noun in nouns_of(" ".join(beams[k])) & column.keys():

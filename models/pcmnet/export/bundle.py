@@ -18,7 +18,7 @@ from torch import Tensor
 from ..data.text import UNKNOWN, Vocabulary
 from ..model.encoders import ImageEncoder, TextEncoder
 from ..model.pcm_net import PCMNet
-from .manifest import FORMAT_VERSION, MANIFEST, check_manifest, graph_files, manifest_of
+from .manifest import FORMAT_VERSION, MANIFEST, STEMS, check_manifest, graph_files, manifest_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,16 @@ class NamedConcepts:
 
 
 @dataclass(frozen=True)
+class Repetition:
+    """How much lower candidates rank that say a word twice."""
+
+    stems: tuple[str, ...]
+    """What each word of the vocabulary, from id 1, is a form of; empty where a caption may say it again."""
+    penalty: float
+    """Taken from the rank score for each word that is said again."""
+
+
+@dataclass(frozen=True)
 class Decoding:
     """How the service decodes unless a request says otherwise."""
 
@@ -42,6 +52,7 @@ class Decoding:
     no_repeat_ngram: int = 0
     rerank_weight: float = 0.0
     """Candidates are ranked by score + rerank_weight · cosine; 0 keeps the order of the search."""
+    repetition: Repetition | None = None
     blocked_words: tuple[str, ...] = (UNKNOWN,)
     named_concepts: NamedConcepts | None = None
 
@@ -147,6 +158,9 @@ def write_bundle(parts: BundleParts, graphs: Iterable[tuple[str, Mapping[str, on
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as created:
         partial = Path(created)
         (partial / "concepts.json").write_text(json.dumps(list(parts.concepts), indent=1) + "\n", encoding="utf-8")
+        if parts.decoding.repetition is not None:
+            stems = "".join(f"{stem}\n" for stem in parts.decoding.repetition.stems)
+            (partial / STEMS).write_text(stems, encoding="utf-8")
         _write_rows(partial / "concepts.f32", parts.concept_embeddings)
         parts.vocabulary.write(partial / "vocabulary.txt")
         _write_tokenizer(partial / "tokenizer.json", parts.text_encoder)

@@ -25,6 +25,7 @@ MANIFEST = "bundle.json"
 GRAPHS = {"encoder": "encoder", "mixup": "mixup", "decoder": "decoder", "textEncoder": "text-encoder"}
 """Manifest key → first part of the file name."""
 SCHEMA = "bundle.schema.json"
+STEMS = "stems.txt"
 
 
 @cache
@@ -52,6 +53,16 @@ def manifest_of(parts: BundleParts, precisions: Sequence[str]) -> dict[str, Any]
     calibration: dict[str, Any] = {"confidence": parts.confidence.to_json()}
     if parts.match_probability is not None:
         calibration["matchProbability"] = parts.match_probability.to_json()
+    decoding: dict[str, Any] = {
+        "beamSize": d.beam_size,
+        "maxLength": d.max_length,
+        "lengthPenalty": d.length_penalty,
+        "noRepeatNgram": d.no_repeat_ngram,
+        "rerankWeight": d.rerank_weight,
+        "blockedWords": list(d.blocked_words),
+    }
+    if d.repetition is not None:
+        decoding["repetition"] = {"stems": STEMS, "penalty": d.repetition.penalty}
     concepts: dict[str, Any] = {
         "words": "concepts.json",
         "embeddings": "concepts.f32",
@@ -77,14 +88,7 @@ def manifest_of(parts: BundleParts, precisions: Sequence[str]) -> dict[str, Any]
             "memoryLength": memory_length(c),
             "vocabulary": c.vocabulary,
         },
-        "decoding": {
-            "beamSize": d.beam_size,
-            "maxLength": d.max_length,
-            "lengthPenalty": d.length_penalty,
-            "noRepeatNgram": d.no_repeat_ngram,
-            "rerankWeight": d.rerank_weight,
-            "blockedWords": list(d.blocked_words),
-        },
+        "decoding": decoding,
         "concepts": concepts,
         "vocabulary": "vocabulary.txt",
         "tokenizer": {"file": "tokenizer.json", "maxTokens": parts.text_encoder.max_tokens},

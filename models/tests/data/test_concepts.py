@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pcmnet.data.concepts import concept_words, prompt_ensemble
-from pcmnet.data.lexicon import nouns_of, probable_nouns_of
+from pcmnet.data.lexicon import nouns_of, probable_nouns_of, stem_of
 
 
 def test_nouns_of_enough_captions_most_frequent_first() -> None:
@@ -34,3 +34,15 @@ def test_a_concept_is_the_mean_of_its_prompts_at_unit_length() -> None:
     )
     half = 0.5**0.5
     torch.testing.assert_close(found, torch.tensor([[half, half, 0], [0, 1, 0]]))
+
+
+def test_what_a_reader_minds_hearing_twice_has_a_stem() -> None:
+    assert [stem_of(word) for word in ("dog", "dogs", "women", "frisbees", "red", "riding")] == [
+        "dog",
+        "dog",
+        "woman",
+        "frisbee",
+        "red",
+        "riding",
+    ]
+    assert [stem_of(word) for word in ("a", "on", "two", "is", "has", "his", "and", "very")] == [""] * 8

@@ -26,7 +26,7 @@ export function conceptRoutes(
               schema: ConceptListSchema,
               examples: {
                 words: {
-                  value: { model: { id: 'pcm-net-lite2', version: '0.4.0' }, concepts: ['dog', 'grass'] },
+                  value: { model: { id: 'pcm-net-lite2', version: '0.4.1' }, concepts: ['dog', 'grass'] },
                 },
               },
             },

@@ -72,7 +72,7 @@ export const captionExamples = {
         { word: 'grass', share: 0.09, score: 0.09 },
       ],
       image: { width: 1024, height: 768, format: 'jpeg' },
-      model: { id: 'pcm-net-lite2', version: '0.4.0' },
+      model: { id: 'pcm-net-lite2', version: '0.4.1' },
       timing: { ...timing, totalMs: 70.3, cached: false },
     },
   },

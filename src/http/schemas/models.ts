@@ -81,7 +81,7 @@ export const modelExamples = {
           owned_by: 'pcm-caption',
           aliases: [],
           architecture: { input_modalities: ['text', 'image'], output_modalities: ['text'] },
-          version: '0.4.0',
+          version: '0.4.1',
           description: 'PCM-Net on a small encoder',
           licence: 'MIT',
           sources: ['COCO 2014 captions'],

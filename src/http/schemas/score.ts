@@ -54,7 +54,7 @@ export const scoreExamples = {
         { text: texts[1], cosine: -0.03, clipScore: 0, matchProbability: 0.004, truncated: false },
       ],
       image: { width: 1024, height: 768, format: 'jpeg' },
-      model: { id: 'pcm-net-lite2', version: '0.4.0' },
+      model: { id: 'pcm-net-lite2', version: '0.4.1' },
       timing: { queueMs: 0.3, decodeMs: 6.1, encodeMs: 20.9, scoreMs: 4.2, totalMs: 32.8, cached: false },
     },
   },

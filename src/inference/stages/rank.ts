@@ -11,10 +11,17 @@ export interface ComparedBeam extends Beam {
   readonly cosine: number;
 }
 
-/** A beam's rank score is the score of the search, logProb / length ** lengthPenalty, + rerankWeight · cosine. */
+/** What a word is a form of, for words that a caption should not say twice. */
+export type Stems = ReadonlyMap<string, string>;
+
+/**
+ * A beam's rank score is the score of the search, logProb / length ** lengthPenalty, + rerankWeight · cosine −
+ * repetition.penalty · the number of words said again.
+ */
 export interface RankingRule {
   readonly lengthPenalty: number;
   readonly rerankWeight: number;
+  readonly repetition: { readonly penalty: number; readonly stems: Stems };
   readonly calibration: LogisticCalibration;
 }
 
@@ -25,13 +32,15 @@ export interface RankingRule {
 export function rankCandidates(
   beams: readonly ComparedBeam[],
   imageFeatures: ImageFeatures,
-  { lengthPenalty, rerankWeight, calibration }: RankingRule,
+  { lengthPenalty, rerankWeight, repetition, calibration }: RankingRule,
   maxCount: number,
 ): Candidate[] {
   const ranked = beams
     .map((beam) => {
-      const { logProb, length, cosine } = beam;
-      const rankScore = logProb / length ** lengthPenalty + rerankWeight * cosine;
+      const { words, logProb, length, cosine } = beam;
+      const repeated = countRepeated(words, repetition.stems);
+      const rankScore =
+        logProb / length ** lengthPenalty + rerankWeight * cosine - repetition.penalty * repeated;
       return { ...beam, meanLogProb: logProb / length, rankScore };
     })
     .sort((a, b) => b.rankScore - a.rankScore);
@@ -44,12 +53,19 @@ export function rankCandidates(
       meanLogProb,
       logProb,
       length,
+      rankScore,
       candidateMargin: bestScore - rankScore,
     }),
     clipScore: toClipScore(cosine),
     logProb,
     meanLogProb,
   }));
+}
+
+/** How many words repeat an earlier one, or another form of it. */
+export function countRepeated(words: readonly string[], stems: Stems): number {
+  const said = words.flatMap((word) => stems.get(word) ?? []);
+  return said.length - new Set(said).size;
 }
 
 /** 2.5 · max(cos, 0), 0…2.5 (CLIPScore, Hessel et al. 2021). */
