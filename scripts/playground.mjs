@@ -22,7 +22,7 @@ for (const name of readdirSync(source)) {
       fileName: fileURLToPath(file),
     });
     writeFileSync(new URL(name.replace(/\.ts$/, '.js'), target), outputText);
-  } else if (/\.(html|css|svg)$/.test(name)) {
+  } else if (/\.(html|css|svg|jpg)$/.test(name)) {
     copyFileSync(file, new URL(name, target));
   }
 }

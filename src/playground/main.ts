@@ -4,27 +4,34 @@ import { copyText } from './copy.js';
 import { curlCommand } from './curl.js';
 import { element } from './elements.js';
 import { takePhotos } from './intake.js';
+import { csvOfRows, jsonOfRows, saveFile } from './downloads.js';
 import { createLimit } from './limit.js';
 import { createOptions } from './options.js';
+import { createOverview } from './overview.js';
 import { type CardAction, createPhotoCard, type PhotoCard } from './photo-card.js';
+import { createSearch, type Searched } from './search.js';
 import {
   captionsUrl,
   type OptionFields,
   readiness,
   requestCaption,
+  requestScore,
   type ServedModel,
   servedModel,
+  type ShownProblem,
 } from './service.js';
+import type { CaptionResult } from '../captioner/results.js';
 
-interface Photo {
-  readonly file: File;
+interface Photo extends Searched {
   readonly name: string;
   readonly card: PhotoCard;
   /** Ends the request that is waiting or under way. */
   controller: AbortController;
   /** What the answer that is shown was asked with. */
   fields: OptionFields;
-  caption: string | null;
+  /** The answer that is shown. */
+  result: CaptionResult | undefined;
+  problem: ShownProblem | undefined;
   state: 'pending' | 'done' | 'failed';
 }
 
@@ -40,6 +47,7 @@ const again = element(document, '#caption-again', HTMLButtonElement);
 const picker = element(document, '#files', HTMLInputElement);
 let photos: Photo[] = [];
 let model: ServedModel | undefined;
+const overview = createOverview(showCount);
 
 const options = createOptions({
   onOptions() {
@@ -51,15 +59,21 @@ const options = createOptions({
   },
 });
 
-takePhotos((files) => {
+takePhotos(addPhotos);
+
+function addPhotos(files: readonly File[]): void {
   const added = files.map(addPhoto);
   photos = [...added, ...photos];
   list.prepend(...added.map(({ card }) => card.item));
   announce(added.length === 1 ? `${added[0]?.name ?? ''} added` : `${added.length} photos added`);
   for (const photo of added) void caption(photo);
-});
+}
 
 again.addEventListener('click', () => {
+  if (options.findProblem() !== undefined) {
+    options.showProblem();
+    return;
+  }
   again.classList.remove('primary');
   for (const photo of photos) void caption(photo);
 });
@@ -72,18 +86,59 @@ element(document, '#remove-all', HTMLButtonElement).addEventListener('click', ()
   picker.focus();
 });
 
+const sample = element(document, '#sample', HTMLButtonElement);
+sample.addEventListener('click', () => {
+  void fetchSample().then((file) => {
+    addPhotos([file]);
+  });
+});
+createSearch({
+  photos: () => photos,
+  apiKey: () => options.apiKey(),
+  inTurn: upload,
+  onOrder(ordered) {
+    const rest = photos.filter((photo) => ordered?.includes(photo) !== true);
+    list.append(...[...(ordered ?? []), ...rest].map(({ card }) => card.item));
+  },
+  announce,
+});
+for (const [id, name, type, textOf] of [
+  ['#download-csv', 'captions.csv', 'text/csv', csvOfRows],
+  ['#download-json', 'captions.json', 'application/json', jsonOfRows],
+] as const) {
+  element(document, id, HTMLButtonElement).addEventListener('click', () => {
+    const shown = photos.filter(({ card, state }) => !card.item.hidden && state !== 'pending');
+    const rows = shown.map(({ name: file, result, problem, state }) =>
+      state === 'done' ? { file, result } : { file, problem: problem?.detail },
+    );
+    saveFile(name, type, textOf(rows));
+  });
+}
+
+async function fetchSample(): Promise<File> {
+  const response = await fetch(new URL('playground/sample.jpg', document.baseURI));
+  return new File([await response.blob()], 'sample.jpg', { type: 'image/jpeg' });
+}
+
 function addPhoto(file: File): Photo {
   // What is pasted is always called image.png.
   const name = file.name || 'Pasted photo';
   const photo: Photo = {
     file,
     name,
-    card: createPhotoCard(file, name, (action, button) => {
-      act(photo, action, button);
-    }),
+    card: createPhotoCard(
+      file,
+      name,
+      (action, button) => {
+        act(photo, action, button);
+      },
+      (text) => upload(() => requestScore(file, text, options.apiKey())),
+    ),
     controller: new AbortController(),
     fields: [],
-    caption: null,
+    result: undefined,
+    problem: undefined,
+    embedding: undefined,
     state: 'pending',
   };
   return photo;
@@ -103,20 +158,28 @@ async function caption(photo: Photo): Promise<void> {
       controller.signal.throwIfAborted();
       card.showProgress('Captioning');
       const fields = options.fields();
-      const answer = await requestCaption(file, fields, options.apiKey(), controller.signal);
+      const wrong = options.findProblem();
+      const answer =
+        wrong === undefined
+          ? await requestCaption(file, fields, options.apiKey(), controller.signal)
+          : { problem: { title: 'An option has to be changed', detail: wrong, mayPass: true } };
       if ('problem' in answer) {
-        const { problem, retryAfterSeconds } = answer;
-        photo.state = 'failed';
-        card.showProblem(problem, retryAfterSeconds);
+        const { problem } = answer;
+        // The caption that is there was asked for with other options, and is as good as before.
+        if (photo.result !== undefined && problem.code === 'invalid_option') {
+          show(photo, photo.result);
+          options.showRefusal(problem.detail);
+          return;
+        }
+        Object.assign(photo, { problem, result: undefined, state: 'failed' });
+        card.showProblem(problem);
         announce(`${name}: ${problem.title}. ${problem.detail}`);
         return;
       }
-      const { result } = answer;
-      const asked = Number(fields.find(([option]) => option === 'minConfidence')?.[1] ?? 0);
-      Object.assign(photo, { fields, caption: result.caption, state: 'done' });
-      card.showResult(result, asked, model?.resize ?? 'stretch');
-      const { percent, verdict } = readConfidence(result.confidence);
-      announce(`${name}: ${result.caption ?? 'no caption'}. Confidence ${percent}, ${verdict}.`);
+      photo.fields = fields;
+      show(photo, answer.result);
+      const { percent, verdict } = readConfidence(answer.result.confidence);
+      announce(`${name}: ${answer.result.caption ?? 'no caption'}. Confidence ${percent}, ${verdict}.`);
     });
   } catch (error) {
     // Another request has taken its place, or the photo is gone.
@@ -126,12 +189,26 @@ async function caption(photo: Photo): Promise<void> {
   showCount();
 }
 
+function show(photo: Photo, result: CaptionResult): void {
+  const asked = Number(photo.fields.find(([option]) => option === 'minConfidence')?.[1] ?? 0);
+  Object.assign(photo, { result, problem: undefined, state: 'done' });
+  photo.card.showResult(result, asked, model?.resize ?? 'stretch');
+}
+
 function act(photo: Photo, action: CardAction, button: HTMLButtonElement): void {
   switch (action) {
     case 'remove':
       remove(photo);
       break;
+    case 'open':
+      overview.open(photo.card.item);
+      element(photo.card.item, '[data-action=remove]', HTMLButtonElement).focus({ preventScroll: true });
+      break;
     case 'retry':
+      if (options.findProblem() !== undefined) {
+        options.showProblem();
+        return;
+      }
       // The button goes with the problem it stands under; the card's other one stays.
       element(photo.card.item, '[data-action=remove]', HTMLButtonElement).focus();
       void caption(photo);
@@ -140,7 +217,7 @@ function act(photo: Photo, action: CardAction, button: HTMLButtonElement): void 
       options.askForKey();
       break;
     case 'copy-alt':
-      void copyText(photo.caption ?? '', button);
+      void copyText(photo.result?.caption ?? '', button);
       break;
     case 'copy-curl':
       void copyText(curlCommand(captionsUrl, photo.name, photo.fields, options.apiKey() !== ''), button);
@@ -172,6 +249,9 @@ function showCount(): void {
   count.textContent = parts.join(', ');
   results.hidden = photos.length === 0;
   document.body.classList.toggle('with-photos', photos.length > 0);
+  overview.update(
+    photos.map(({ card, state, result }) => ({ item: card.item, state, confidence: result?.confidence })),
+  );
 }
 
 async function describeService(): Promise<void> {
@@ -181,6 +261,7 @@ async function describeService(): Promise<void> {
   if (state?.ready === true) {
     model = await servedModel(options.apiKey());
     text.textContent = model === undefined ? 'Ready' : `${model.id} ${model.version}`;
+    if (model?.maxLength !== undefined) options.limitLength(model.maxLength);
     status.title = 'The model that answers';
   } else {
     text.textContent = state === undefined ? 'The service does not answer' : 'Not ready';

@@ -1,18 +1,20 @@
-import type { CaptionResult } from '../captioner/results.js';
+import type { CaptionResult, ScoreResult } from '../captioner/results.js';
 import { percent, readConfidence } from './confidence.js';
 import { element, elementWith } from './elements.js';
 import { type Grid, lightPatches, placeOf } from './patches.js';
 import { drawPreview } from './preview.js';
-import type { ShownProblem } from './service.js';
+import { createScoreCheck } from './score-check.js';
+import type { Answer, ShownProblem } from './service.js';
 
-export type CardAction = 'remove' | 'retry' | 'enter-key' | 'copy-alt' | 'copy-curl';
+const actions = ['open', 'remove', 'retry', 'enter-key', 'copy-alt', 'copy-curl'] as const;
+export type CardAction = (typeof actions)[number];
 
 export interface PhotoCard {
   readonly item: HTMLLIElement;
   showProgress(text: string): void;
   /** @param minConfidence 0…1, what was asked for when there is no caption */
   showResult(result: CaptionResult, minConfidence: number, resize: 'stretch' | 'crop'): void;
-  showProblem(problem: ShownProblem, retryAfterSeconds: number | undefined): void;
+  showProblem(problem: ShownProblem): void;
 }
 
 /** @param onAction called with the button that was pressed */
@@ -20,6 +22,7 @@ export function createPhotoCard(
   file: File,
   name: string,
   onAction: (action: CardAction, button: HTMLButtonElement) => void,
+  scoreText: (text: string) => Promise<Answer<ScoreResult>>,
 ): PhotoCard {
   const template = element(document, '#photo-template', HTMLTemplateElement);
   const item = element(document.importNode(template.content, true), 'li', HTMLLIElement);
@@ -36,7 +39,7 @@ export function createPhotoCard(
     // Buttons alike in every card are told apart by the photo they belong to.
     button.setAttribute(
       'aria-label',
-      [button.textContent.trim() || 'Remove', name].filter((part) => part !== '').join(', '),
+      [button.textContent.trim() || button.title, name].filter((part) => part !== '').join(', '),
     );
     button.addEventListener('click', () => {
       if (isAction(action)) onAction(action, button);
@@ -45,6 +48,7 @@ export function createPhotoCard(
   const shape = (width: number, height: number): void => {
     element(item, '.photo-stage', HTMLElement).style.setProperty('--ratio', String(width / height));
   };
+  createScoreCheck(element(item, '.score-check', HTMLFormElement), name, scoreText);
   void drawPreview(file, image).then((drawn) => {
     if (drawn) shape(image.width, image.height);
     else element(item, '.photo-no-preview', HTMLElement).hidden = false;
@@ -65,19 +69,20 @@ export function createPhotoCard(
       element(item, '.photo-progress-text', HTMLElement).textContent = text;
       show('progress');
     },
-    showProblem({ title, detail, code, requestId }, retryAfterSeconds) {
+    showProblem({ title, detail, code, requestId, mayPass, retryAfterSeconds }) {
       element(item, '.problem-title', HTMLElement).textContent = title;
       const wait = retryAfterSeconds === undefined ? '' : ` Try again in ${retryAfterSeconds} s.`;
       element(item, '.problem-detail', HTMLElement).textContent = `${detail}${wait}`;
       element(item, '.problem-code', HTMLElement).textContent = [code, requestId]
         .filter((part) => part !== undefined)
         .join(' · ');
+      element(item, '[data-action=retry]', HTMLButtonElement).hidden = !mayPass;
       element(item, '[data-action=enter-key]', HTMLButtonElement).hidden = code !== 'unauthorized';
       facts.textContent = '';
       show('problem');
     },
     showResult(result, minConfidence, resize) {
-      const { caption, confidence, captions, concepts, gridSize, image: size, timing } = result;
+      const { caption, confidence, captions, concepts, tags = [], gridSize, image: size, timing } = result;
       const shown = element(item, '.caption', HTMLElement);
       shown.textContent =
         caption ?? `No caption reaches your minimum of ${percent(minConfidence)}. The nearest are below.`;
@@ -92,6 +97,13 @@ export function createPhotoCard(
       element(item, '.concept-list', HTMLElement).replaceChildren(
         ...conceptItems(concepts, gridSize, light, resize),
       );
+      element(item, '.concept-hint', HTMLElement).hidden = gridSize === undefined;
+      element(item, '.tags', HTMLElement).hidden = tags.length === 0;
+      element(item, '.tag-list', HTMLElement).replaceChildren(
+        ...tags.map(({ word, probability }) =>
+          elementWith('li', 'tag', word, ' ', elementWith('span', 'tag-probability', percent(probability))),
+        ),
+      );
       // Where the browser could not show it, the patches still need its shape.
       shape(size.width, size.height);
       facts.textContent = `${size.width} × ${size.height} ${size.format.toUpperCase()} · ${Math.round(timing.totalMs)} ms`;
@@ -101,7 +113,7 @@ export function createPhotoCard(
 }
 
 function isAction(action: string | undefined): action is CardAction {
-  return action !== undefined && ['remove', 'retry', 'enter-key', 'copy-alt', 'copy-curl'].includes(action);
+  return actions.some((known) => known === action);
 }
 
 function showConfidence(root: HTMLElement, confidence: number): void {
