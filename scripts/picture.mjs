@@ -21,7 +21,9 @@ try {
   await page.evaluate('scrollTo(0, 0)');
   // The light fades in.
   await page.waitForTimeout(500);
-  await sharp(await page.screenshot()).webp({ quality: 82 }).toFile(target);
+  await sharp(await page.screenshot())
+    .webp({ quality: 82 })
+    .toFile(target);
 } finally {
   await browser.close();
   service.child.kill('SIGTERM');
