@@ -1,8 +1,9 @@
+import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyPluginCallback } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { Captioner } from './captioner/captioner.js';
-import type { Config } from './config.js';
+import { type Config, ConfigError } from './config.js';
 import { createJsonPoster } from './images/post-json.js';
 import { createUrlCheck } from './images/url-policy.js';
 import { createJobService } from './jobs/job-service.js';
@@ -38,13 +39,21 @@ const errorEveryMs = 10_000;
 const pollMs = 1000;
 const maxCloseMs = 3000;
 
-/** Connects to the queue server, and takes work from it where the settings want that. Does not wait until it answers. */
+/**
+ * Connects to the queue server, and takes work from it where the settings want that. Does not wait until it answers.
+ *
+ * @throws ConfigError when JOBS_ROOT is no folder
+ */
 export function startJobs(
   config: Config,
   { captioner, scheduler, processes }: JobParts,
   logger: JobLogger,
   registry: Registry,
 ): RunningJobs {
+  const { jobsRoot } = config;
+  if (jobsRoot !== '' && statSync(jobsRoot, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw new ConfigError(`JOBS_ROOT is "${jobsRoot}", and takes a folder that exists`);
+  }
   let lastErrorAt = -Infinity;
   const queues = openQueues(config.queueUrl, (error) => {
     if (performance.now() - lastErrorAt < errorEveryMs) return;
@@ -52,7 +61,7 @@ export function startJobs(
     logger.warn({ reason: error.message }, 'the queue server does not answer');
   });
   const locations = createLocations({
-    root: config.jobsRoot === '' ? undefined : config.jobsRoot,
+    root: jobsRoot === '' ? undefined : jobsRoot,
     buckets: config.jobsBuckets,
   });
   const hookPolicy = { hosts: config.webhookHosts, networks: config.webhookNetworks };

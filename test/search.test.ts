@@ -36,6 +36,41 @@ after(() => {
 });
 
 describe('index and search', () => {
+  test('names are below the folder however it is named, and captions may come later', async () => {
+    const names = async (where: string, from: string) => {
+      const { stdout } = await runCommand('cli', ['search', where, 'a flag', '--json'], {
+        folder: join(folder, from),
+      });
+      const hits = stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => Value.Parse(Hit, JSON.parse(line)));
+      return hits.map(({ file, caption }) => [file, caption === null]).sort();
+    };
+    const index = (...args: string[]) =>
+      runCommand('cli', ['index', ...args], { folder: join(folder, 'photos') });
+    assert.equal((await index('.', '--no-captions')).code, 0);
+    const found = [
+      ['below/noise.jpg', true],
+      ['below/tall.png', true],
+      ['quarters.jpg', true],
+    ];
+    assert.deepEqual(await names('.', 'photos'), found);
+    assert.deepEqual(await names('photos', '.'), found);
+    assert.match((await index('./', '--no-captions')).stderr, /0 indexed, .* 3 unchanged/);
+    assert.match((await index('.')).stderr, /3 indexed, .* 0 unchanged/);
+    assert.deepEqual(
+      await names('photos', '.'),
+      found.map(([file]) => [file, false]),
+    );
+    const none = await cli('search', 'photos', 'a flag', '--tag', 'no such tag');
+    assert.deepEqual(
+      [none.code, none.stdout, none.stderr],
+      [0, '', 'pcm-caption: no image of the index has the tag "no such tag"\n'],
+    );
+    rmSync(join(folder, 'photos/.pcm-caption-index.db'));
+  });
+
   test('a folder is indexed, and searched by a text or an image', async () => {
     const { code, stderr } = await cli('index', 'photos');
     assert.equal(code, 0);

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { parseCaptionOptions } from '../captioner/options.js';
 import type { Config } from '../config.js';
 import type { ServiceError } from '../errors.js';
@@ -49,14 +49,14 @@ export async function indexFolder(
   let total = 0;
 
   try {
-    const { files, problems, unchanged, gone } = await compare(folder, index);
+    const { files, problems, unchanged, gone } = await compare(folder, index, captions);
     total = files.size;
 
     const ask: Ask<'indexed' | 'renamed'> = async (captioner, { name: file, bytes: image }, context) => {
       const { bytes = 0, modifiedMs = 0 } = files.get(file) ?? {};
       const name = nameBelow(folder, file);
       const sha256 = createHash('sha256').update(image).digest('hex');
-      if (index.copy(sha256, { name, bytes, modifiedMs })) return 'renamed';
+      if (index.copy(sha256, { name, bytes, modifiedMs }, captions)) return 'renamed';
       const source = { kind: 'bytes', bytes: image } as const;
       const embedding = await captioner.embedImage(source, context);
       const { caption = null, tags = [] } = captions
@@ -116,7 +116,8 @@ interface Difference {
   readonly gone: readonly string[];
 }
 
-async function compare(folder: string, index: SearchIndex): Promise<Difference> {
+/** @param captions whether images without a caption are to get one */
+async function compare(folder: string, index: SearchIndex, captions: boolean): Promise<Difference> {
   const known = new Map([...index.known()].map((each) => [each.name, each]));
   const files = new Map<string, StoredObject>();
   const problems: { name: string; problem: ServiceError }[] = [];
@@ -130,7 +131,8 @@ async function compare(folder: string, index: SearchIndex): Promise<Difference> 
     const name = nameBelow(folder, file);
     const before = known.get(name);
     known.delete(name);
-    if (before?.bytes === bytes && before.modifiedMs === modifiedMs) unchanged += 1;
+    const isSame = before?.bytes === bytes && before.modifiedMs === modifiedMs;
+    if (isSame && (before.isCaptioned === 1 || !captions)) unchanged += 1;
     else files.set(file, object);
   }
   // What is below a folder that cannot be read now may still be there.
@@ -147,6 +149,6 @@ export function indexPath(folder: string, path: string | undefined): string {
 }
 
 function nameBelow(folder: string, file: string): string {
-  const prefix = isS3Name(folder) ? folder : join(folder, '/');
-  return file.slice(prefix.length).replaceAll('\\', '/');
+  const name = isS3Name(folder) ? file.slice(folder.length) : relative(folder, file);
+  return name.replaceAll('\\', '/');
 }

@@ -4,7 +4,7 @@ import { glob, isDynamicPattern } from 'tinyglobby';
 import { ServiceError } from '../errors.js';
 import { fileProblem, readStream } from '../library/files.js';
 import { isS3Name } from '../library/s3.js';
-import { isImageName, listObjects, readObject } from '../library/storage.js';
+import { isImageName, isSidecarName, listObjects, readObject } from '../library/storage.js';
 import { UsageError } from './exit-codes.js';
 
 /** One image to read, or what is wrong with an argument that names none. */
@@ -40,6 +40,7 @@ export async function collectInputs(args: readonly string[]): Promise<Inputs> {
     let found = 0;
     try {
       for await (const { name, problem } of listObjects(source)) {
+        if (problem === undefined && isSidecarName(name)) continue;
         if (problem === undefined && !isImageName(name)) passedOver += 1;
         else {
           add({ name, ...(problem !== undefined && { problem }) });

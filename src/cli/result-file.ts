@@ -61,6 +61,9 @@ export class ResultFile {
       if (error instanceof Error && 'code' in error && error.code === 'EEXIST') {
         throw new UsageError(`${path} exists: go on with it by --resume, or name another file`);
       }
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
+        throw new UsageError(`the folder of ${path} does not exist`);
+      }
       throw fileProblem(error);
     });
     if (!(await handle.stat()).isFile()) {

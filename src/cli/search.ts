@@ -40,7 +40,11 @@ export async function search(
       }, signal),
     );
     if (vector === undefined) throw new Error('the model returned nothing');
-    for (const { similarity, ...hit } of index.search(vector, { limit: Number(limitText), tag })) {
+    const hits = index.search(vector, { limit: Number(limitText), tag });
+    if (hits.length === 0 && tag !== undefined) {
+      process.stderr.write(`pcm-caption: no image of the index has the tag "${printable(tag)}"\n`);
+    }
+    for (const { similarity, ...hit } of hits) {
       const rounded = Number(similarity.toFixed(6));
       process.stdout.write(
         json

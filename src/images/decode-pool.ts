@@ -43,6 +43,8 @@ interface WaitingImage {
   readonly enqueuedAt: number;
   /** Takes the image to a process, until it is answered. */
   readonly start: (worker: DecodeProcess) => Promise<void>;
+  /** Gives it up. */
+  readonly fail: (error: Error) => void;
 }
 
 const decodeWorker = new URL('./decode-worker.js', import.meta.url);
@@ -107,6 +109,7 @@ export class DecodePool implements ImageDecoder {
     const { promise, resolve, reject } = deferred<DecodedImage>();
     let crashes = 0;
     const image: WaitingImage = {
+      fail: reject,
       kind: cost >= largeCost ? 'large' : 'small',
       cost,
       priority,
@@ -123,6 +126,7 @@ export class DecodePool implements ImageDecoder {
         }
       },
     };
+    if (this.#isClosed) throw closed();
     this.#queue.add(image);
     this.#dispatch();
     try {
@@ -134,8 +138,10 @@ export class DecodePool implements ImageDecoder {
     }
   }
 
+  /** Ends the processes at once; images that wait are given up. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    for (const image of this.#queue.clear()) image.fail(closed());
     for (const worker of this.#processes) worker.kill();
     await Promise.all(this.processes.map(({ ended }) => ended));
   }
@@ -231,6 +237,11 @@ class DecodeQueue {
     if (index !== -1) line.splice(index, 1);
   }
 
+  /** Gives all that wait, which wait no more. */
+  clear(): WaitingImage[] {
+    return Object.values(this.#lines).flatMap((line) => line.splice(0));
+  }
+
   /** @param allowLarge whether a process may be taken up by a large image now */
   take(allowLarge: boolean, now: number): WaitingImage | undefined {
     const { small, large } = this.#lines;
@@ -244,6 +255,10 @@ class DecodeQueue {
     if (image !== undefined) this.#taken[image.kind] += image.cost;
     return image;
   }
+}
+
+function closed(): ServiceError {
+  return new ServiceError('draining', 'the service stopped before the image was decoded');
 }
 
 function crashed(cause: Error): ServiceError {

@@ -11,6 +11,8 @@ const tags = {
   altText: 'XMP-iptcCore:AltTextAccessibility',
 } as const;
 type TagName = (typeof tags)[keyof typeof tags];
+/** Where older programs keep a person's words. A reader of the XMP that is written would look there no more. */
+const olderTags = ['IPTC:Caption-Abstract', 'EXIF:ImageDescription', 'IPTC:Keywords', 'EXIF:XPKeywords'];
 
 /**
  * XMP in the photo itself, through ExifTool. It works on a copy, which takes the place of the photo when it is whole, and it
@@ -24,14 +26,19 @@ export async function createEmbeddedStore(): Promise<MetadataStore> {
     fields: ['description', 'subjects', 'altText'],
 
     async read(name) {
-      const readArgs = Object.values(tags).map((tag) => `-${tag}`);
+      const readArgs = [...Object.values(tags), ...olderTags].map((tag) => `-${tag}`);
       const found = await exiftool.readRaw(name, { readArgs }).catch((error: unknown) => {
         throw exifToolProblem(error);
       });
       const fields = new Map<string, unknown>(Object.entries(found));
+      const descriptions = ['Description', 'Caption-Abstract', 'ImageDescription'].map((name) =>
+        textsOf(fields.get(name)).join().trim(),
+      );
+      const older = textsOf(fields.get('XPKeywords')).flatMap((words) => words.split(';'));
+      const subjects = [...textsOf(fields.get('Subject')), ...textsOf(fields.get('Keywords')), ...older];
       return {
-        description: textsOf(fields.get('Description')).join(),
-        subjects: textsOf(fields.get('Subject')),
+        description: descriptions.find((text) => text !== '') ?? '',
+        subjects: [...new Set(subjects.map((word) => word.trim()))].filter((word) => word !== ''),
         altText: textsOf(fields.get('AltTextAccessibility')).join(),
       };
     },

@@ -108,5 +108,8 @@ function s3Problem(error: unknown): unknown {
       'There are no credentials for S3: set AWS_ACCESS_KEY_ID and the like.',
     );
   }
-  return new ServiceError('storage_unavailable', `S3 does not answer as it should: ${error.name}.`);
+  // Of a connection that failed at each address, the message is empty and the code says why.
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
+  const why = error.message === '' ? code : error.message.replace(/\.$/, '');
+  return new ServiceError('storage_unavailable', `S3 does not answer as it should: ${why}.`);
 }

@@ -45,7 +45,13 @@ const HitSchema = Type.Object({
   caption: Type.Union([Type.String(), Type.Null()]),
   tags: Type.String(),
 });
-const KnownSchema = Type.Object({ name: Type.String(), bytes: Type.Number(), modifiedMs: Type.Number() });
+const KnownSchema = Type.Object({
+  name: Type.String(),
+  bytes: Type.Number(),
+  modifiedMs: Type.Number(),
+  /** 1 or 0. */
+  isCaptioned: Type.Number(),
+});
 type Known = Static<typeof KnownSchema>;
 
 /** The layout of the tables; another one is made anew. */
@@ -117,18 +123,29 @@ export class SearchIndex {
 
   /** Sizes and times of all files, as they were indexed. */
   *known(): Generator<Known> {
-    const rows = this.#database.prepare('SELECT name, bytes, modifiedMs FROM images').iterate();
+    const rows = this.#database
+      .prepare('SELECT name, bytes, modifiedMs, caption IS NOT NULL AS isCaptioned FROM images')
+      .iterate();
     for (const row of rows) yield Value.Parse(KnownSchema, row);
   }
 
-  /** Gives a content that is indexed another name as well. @returns false when it is not indexed */
-  copy(sha256: string, { name, bytes, modifiedMs }: Known): boolean {
+  /**
+   * Gives a content that is indexed another name as well.
+   *
+   * @param withCaption only where it is captioned
+   * @returns false when it is not indexed so
+   */
+  copy(
+    sha256: string,
+    { name, bytes, modifiedMs }: Omit<Known, 'isCaptioned'>,
+    withCaption: boolean,
+  ): boolean {
     const { changes } = this.#database
       .prepare(
         `INSERT OR REPLACE INTO images SELECT ?, ?, ?, sha256, embedding, caption, tags
-           FROM images WHERE sha256 = ? LIMIT 1`,
+           FROM images WHERE sha256 = ? AND (caption IS NOT NULL OR NOT ?) LIMIT 1`,
       )
-      .run(name, bytes, modifiedMs, sha256);
+      .run(name, bytes, modifiedMs, sha256, Number(withCaption));
     return changes > 0;
   }
 

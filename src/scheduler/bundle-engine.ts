@@ -194,6 +194,8 @@ export class BundleEngine implements Model {
     this.#images.dropAll();
     clearTimeout(this.#dueTimer);
     await this.#pool.stop();
+    // What a worker had in hand when it was stopped was put back.
+    this.#images.dropAll();
   }
 
   /** The next batch as a job: a fair share of what waits when several workers are idle. */

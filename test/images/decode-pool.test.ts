@@ -234,7 +234,10 @@ describe('the decode pool', () => {
     const pids = pool.processes.map(({ pid }) => pid ?? 0);
     const hanging = decode(pool, { fate: 'hang' });
     await busyPids(pool, 1);
-    await Promise.all([assert.rejects(hanging), pool.close()]);
+    const waiting = Array.from({ length: 8 }, () => decode(pool, { fate: 'hang' }));
+    const rejected = Promise.all([hanging, ...waiting].map((each) => assert.rejects(each)));
+    await Promise.all([rejected, pool.close()]);
+    await assert.rejects(decode(pool), { code: 'draining' });
     for (const pid of pids) assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
   });
 });

@@ -87,11 +87,11 @@ test('an image is there once, under each of its names, until it is removed', asy
   const writing = await SearchIndex.openForWriting(path, model);
   writing.put(image(1));
   writing.put({ ...image(1), bytes: 7 });
-  assert.equal(writing.copy('content 1', { name: 'copy.jpg', bytes: 8, modifiedMs: 9 }), true);
-  assert.equal(writing.copy('content 2', { name: 'other.jpg', bytes: 8, modifiedMs: 9 }), false);
+  assert.equal(writing.copy('content 1', { name: 'copy.jpg', bytes: 8, modifiedMs: 9 }, false), true);
+  assert.equal(writing.copy('content 2', { name: 'other.jpg', bytes: 8, modifiedMs: 9 }, false), false);
   const before = [
-    { name: '1.jpg', bytes: 7, modifiedMs: 1.5 },
-    { name: 'copy.jpg', bytes: 8, modifiedMs: 9 },
+    { name: '1.jpg', bytes: 7, modifiedMs: 1.5, isCaptioned: 1 },
+    { name: 'copy.jpg', bytes: 8, modifiedMs: 9, isCaptioned: 1 },
   ];
   assert.deepEqual(
     [...writing.known()].sort((a, b) => a.bytes - b.bytes),

@@ -164,6 +164,19 @@ describe('a sidecar', () => {
 });
 
 describe('words in the photo itself', () => {
+  test('a person’s own in IPTC or EXIF count, and are repeated where readers look first', async (t) => {
+    const folder = folderOf(t);
+    const photo = await photoIn(folder, 'jpeg');
+    const own = ['-IPTC:Caption-Abstract=Oma 1974', '-IPTC:Keywords=Oma', '-EXIF:XPKeywords=Sommer;Oma'];
+    execFileSync('exiftool', ['-q', '-overwrite_original', ...own, photo]);
+    await add('embed', 'skip', photo);
+    assert.deepEqual(wordsOf(exifTool(photo)), {
+      description: 'Oma 1974',
+      subjects: ['Oma', 'Sommer'],
+      altText: words.altText,
+    });
+  });
+
   for (const format of ['jpeg', 'png', 'webp', 'tiff'] as const) {
     test(`${format}: both programs read them, and all other metadata and pixels are as they were`, async (t) => {
       const folder = folderOf(t);
