@@ -186,8 +186,10 @@ describe('words in the photo itself', () => {
       const pixels = await sharp(photo).raw().toBuffer();
       assert.equal(await add('embed', 'skip', photo), true);
       const after = exifTool(photo);
-      assert.deepEqual(wordsOf(after), words);
-      assert.deepEqual(exiv2(photo), words);
+      // This one has a keyword of a person in IPTC.
+      const expected = { ...words, subjects: format === 'jpeg' ? ['mine'] : words.subjects };
+      assert.deepEqual(wordsOf(after), expected);
+      assert.deepEqual(exiv2(photo), expected);
       // Where something lies in the file.
       const moved = /:(StripOffsets|ThumbnailOffset|PreviewImageStart)$/;
       const kept = (tags: typeof before) => othersOf(tags).filter(([name]) => !moved.test(name));
@@ -195,7 +197,7 @@ describe('words in the photo itself', () => {
       assert.ok(pixels.equals(await sharp(photo).raw().toBuffer()));
       assert.equal(statSync(photo).mode & 0o777, 0o640);
       assert.deepEqual(readdirSync(folder), [`photo.${format}`]);
-      assert.equal(await add('embed', 'append', photo), false, 'twice is as once');
+      assert.equal(await add('embed', 'skip', photo), false, 'twice is as once');
     });
   }
 
