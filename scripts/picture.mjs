@@ -12,10 +12,10 @@ const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const service = await RunningService.start({ WORKERS: '1' });
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
 try {
-  const page = await browser.newPage({ viewport: { width: 1120, height: 1000 }, deviceScaleFactor: 1.5 });
+  const page = await browser.newPage({ viewport: { width: 1120, height: 1030 }, deviceScaleFactor: 1.5 });
   await page.goto(service.url);
   await page.getByRole('button', { name: 'Try a drawn one' }).click();
-  const concept = page.locator('.concept').nth(1);
+  const concept = page.locator('.concept').first();
   await concept.click();
   await page.locator('.photo-light.lit').waitFor();
   await page.evaluate('scrollTo(0, 0)');

@@ -1,4 +1,5 @@
 import type { CaptionResult } from '../captioner/results.js';
+import { element } from './elements.js';
 
 /** A photo and what came of it. */
 export interface DownloadRow {
@@ -7,13 +8,26 @@ export interface DownloadRow {
   readonly problem?: string | undefined;
 }
 
-/** One object for each photo, with the whole answer. */
-export function jsonOfRows(rows: readonly DownloadRow[]): string {
-  return `${JSON.stringify(rows, null, 2)}\n`;
+/** @param rows gives the photos that are shown and answered */
+export function offerDownloads(rows: () => readonly DownloadRow[]): void {
+  for (const [id, name, type, textOf] of [
+    ['#download-csv', 'captions.csv', 'text/csv', csvOfRows],
+    ['#download-json', 'captions.json', 'application/json', jsonOfRows],
+  ] as const) {
+    element(document, id, HTMLButtonElement).addEventListener('click', () => {
+      saveFile(name, type, textOf(rows()));
+    });
+  }
+}
+
+/** One object for each photo, with the whole answer but for the patches, which only the page asked for. */
+function jsonOfRows(rows: readonly DownloadRow[]): string {
+  const left = ['patches', 'gridSize'];
+  return `${JSON.stringify(rows, (name, value: unknown) => (left.includes(name) ? undefined : value), 2)}\n`;
 }
 
 /** RFC 4180, in UTF-8 with a byte order mark, without which spreadsheets take another encoding. */
-export function csvOfRows(rows: readonly DownloadRow[]): string {
+function csvOfRows(rows: readonly DownloadRow[]): string {
   const lines = rows.map(({ file, result, problem }) => [
     file,
     result?.caption ?? '',
@@ -35,7 +49,7 @@ function cell(text: string): string {
 }
 
 /** Hands a text to the browser as a file. */
-export function saveFile(name: string, type: string, text: string): void {
+function saveFile(name: string, type: string, text: string): void {
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([text], { type }));
   link.download = name;

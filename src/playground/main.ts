@@ -4,11 +4,12 @@ import { copyText } from './copy.js';
 import { curlCommand } from './curl.js';
 import { element } from './elements.js';
 import { takePhotos } from './intake.js';
-import { csvOfRows, jsonOfRows, saveFile } from './downloads.js';
+import { offerDownloads } from './downloads.js';
 import { createLimit } from './limit.js';
 import { createOptions } from './options.js';
 import { createOverview } from './overview.js';
 import { type CardAction, createPhotoCard, type PhotoCard } from './photo-card.js';
+import { offerSample } from './sample.js';
 import { createSearch, type Searched } from './search.js';
 import {
   captionsUrl,
@@ -32,7 +33,8 @@ interface Photo extends Searched {
   /** The answer that is shown. */
   result: CaptionResult | undefined;
   problem: ShownProblem | undefined;
-  state: 'pending' | 'done' | 'failed';
+  /** A held photo goes when the options are right. */
+  state: 'pending' | 'held' | 'done' | 'failed';
 }
 
 /** Enough to keep a small machine busy while photos travel, and far from filling anyone's queue. */
@@ -53,6 +55,9 @@ const options = createOptions({
   onOptions() {
     again.classList.toggle('primary', photos.length > 0);
   },
+  onValid() {
+    for (const photo of photos) if (photo.state === 'held') void caption(photo);
+  },
   onApiKey() {
     void describeService();
     for (const photo of photos) if (photo.state === 'failed') void caption(photo);
@@ -67,6 +72,7 @@ function addPhotos(files: readonly File[]): void {
   list.prepend(...added.map(({ card }) => card.item));
   announce(added.length === 1 ? `${added[0]?.name ?? ''} added` : `${added.length} photos added`);
   for (const photo of added) void caption(photo);
+  if (options.findProblem() !== undefined) options.showProblem();
 }
 
 again.addEventListener('click', () => {
@@ -86,12 +92,7 @@ element(document, '#remove-all', HTMLButtonElement).addEventListener('click', ()
   picker.focus();
 });
 
-const sample = element(document, '#sample', HTMLButtonElement);
-sample.addEventListener('click', () => {
-  void fetchSample().then((file) => {
-    addPhotos([file]);
-  });
-});
+offerSample(addPhotos);
 createSearch({
   photos: () => photos,
   apiKey: () => options.apiKey(),
@@ -102,23 +103,13 @@ createSearch({
   },
   announce,
 });
-for (const [id, name, type, textOf] of [
-  ['#download-csv', 'captions.csv', 'text/csv', csvOfRows],
-  ['#download-json', 'captions.json', 'application/json', jsonOfRows],
-] as const) {
-  element(document, id, HTMLButtonElement).addEventListener('click', () => {
-    const shown = photos.filter(({ card, state }) => !card.item.hidden && state !== 'pending');
-    const rows = shown.map(({ name: file, result, problem, state }) =>
-      state === 'done' ? { file, result } : { file, problem: problem?.detail },
-    );
-    saveFile(name, type, textOf(rows));
-  });
-}
-
-async function fetchSample(): Promise<File> {
-  const response = await fetch(new URL('playground/sample.jpg', document.baseURI));
-  return new File([await response.blob()], 'sample.jpg', { type: 'image/jpeg' });
-}
+offerDownloads(() =>
+  photos
+    .filter(({ card, state }) => !card.item.hidden && (state === 'done' || state === 'failed'))
+    .map(({ name: file, result, problem }) =>
+      result ? { file, result } : { file, problem: problem?.detail },
+    ),
+);
 
 function addPhoto(file: File): Photo {
   // What is pasted is always called image.png.
@@ -156,23 +147,20 @@ async function caption(photo: Photo): Promise<void> {
   try {
     await upload(async () => {
       controller.signal.throwIfAborted();
+      if (options.findProblem() !== undefined) {
+        hold(photo);
+        return;
+      }
       card.showProgress('Captioning');
       const fields = options.fields();
-      const wrong = options.findProblem();
-      const answer =
-        wrong === undefined
-          ? await requestCaption(file, fields, options.apiKey(), controller.signal)
-          : { problem: { title: 'An option has to be changed', detail: wrong, mayPass: true } };
+      const answer = await requestCaption(file, fields, options.apiKey(), controller.signal);
       if ('problem' in answer) {
         const { problem } = answer;
-        // The caption that is there was asked for with other options, and is as good as before.
-        if (photo.result !== undefined && problem.code === 'invalid_option') {
-          show(photo, photo.result);
-          options.showRefusal(problem.detail);
-          return;
-        }
-        Object.assign(photo, { problem, result: undefined, state: 'failed' });
-        card.showProblem(problem);
+        // A caption that is there is as good as before, whatever became of the next one.
+        const keepsResult = photo.result !== undefined;
+        Object.assign(photo, keepsResult ? { state: 'done' } : { problem, state: 'failed' });
+        card.showProblem(problem, keepsResult);
+        if (problem.code === 'invalid_option') options.showRefusal(problem.detail);
         announce(`${name}: ${problem.title}. ${problem.detail}`);
         return;
       }
@@ -189,6 +177,17 @@ async function caption(photo: Photo): Promise<void> {
   showCount();
 }
 
+/** Nothing is sent that would be refused: a caption stays as it is, and a photo without one waits. */
+function hold(photo: Photo): void {
+  if (photo.result !== undefined) {
+    show(photo, photo.result);
+    again.classList.add('primary');
+  } else {
+    photo.state = 'held';
+    photo.card.showProgress('An option has to be changed');
+  }
+}
+
 function show(photo: Photo, result: CaptionResult): void {
   const asked = Number(photo.fields.find(([option]) => option === 'minConfidence')?.[1] ?? 0);
   Object.assign(photo, { result, problem: undefined, state: 'done' });
@@ -201,8 +200,8 @@ function act(photo: Photo, action: CardAction, button: HTMLButtonElement): void 
       remove(photo);
       break;
     case 'open':
-      overview.open(photo.card.item);
-      element(photo.card.item, '[data-action=remove]', HTMLButtonElement).focus({ preventScroll: true });
+    case 'close':
+      open(photo, action === 'open');
       break;
     case 'retry':
       if (options.findProblem() !== undefined) {
@@ -225,21 +224,43 @@ function act(photo: Photo, action: CardAction, button: HTMLButtonElement): void 
   }
 }
 
+/** A tile of the grid becomes a card where it is, and back. */
+function open(photo: Photo, isOpen: boolean): void {
+  const { item } = photo.card;
+  item.classList.toggle('opened', isOpen);
+  drawPhoto(photo);
+  item.scrollIntoView({ block: isOpen ? 'start' : 'nearest' });
+  const other = element(item, `[data-action=${isOpen ? 'close' : 'open'}]`, HTMLButtonElement);
+  other.focus({ preventScroll: true });
+}
+
+function drawPhoto({ card }: Photo): void {
+  card.draw(overview.isGrid() && !card.item.classList.contains('opened') ? 'tile' : 'card');
+}
+
 /** The focus goes to the neighbour, so that a keyboard does not start over. */
 function remove(photo: Photo): void {
   const { item } = photo.card;
-  const neighbour = item.nextElementSibling ?? item.previousElementSibling;
+  const shown = [...list.children].filter((other) => other === item || !other.hasAttribute('hidden'));
+  const place = shown.indexOf(item);
+  const neighbour = shown[place + 1] ?? shown[place - 1];
   photo.controller.abort();
   photos = photos.filter((other) => other !== photo);
   item.remove();
   showCount();
   announce(`${photo.name} removed`);
-  if (neighbour === null) picker.focus();
-  else element(neighbour, '[data-action=remove]', HTMLButtonElement).focus();
+  if (neighbour === undefined) picker.focus();
+  else focusCard(neighbour);
+}
+
+/** Among tiles the neighbour can be opened, and elsewhere removed. */
+function focusCard(item: Element): void {
+  const isTile = overview.isGrid() && !item.classList.contains('opened');
+  element(item, `[data-action=${isTile ? 'open' : 'remove'}]`, HTMLButtonElement).focus();
 }
 
 function showCount(): void {
-  const pending = photos.filter(({ state }) => state === 'pending').length;
+  const pending = photos.filter(({ state }) => state === 'pending' || state === 'held').length;
   const failed = photos.filter(({ state }) => state === 'failed').length;
   const done = photos.length - pending - failed;
   const parts = [
@@ -250,8 +271,14 @@ function showCount(): void {
   results.hidden = photos.length === 0;
   document.body.classList.toggle('with-photos', photos.length > 0);
   overview.update(
-    photos.map(({ card, state, result }) => ({ item: card.item, state, confidence: result?.confidence })),
+    photos.map(({ card, state, result }) => ({
+      item: card.item,
+      state: state === 'held' ? 'pending' : state,
+      confidence: result?.confidence,
+    })),
   );
+  // How many there are decides how large each is shown.
+  for (const photo of photos) drawPhoto(photo);
 }
 
 async function describeService(): Promise<void> {

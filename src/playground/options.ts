@@ -29,10 +29,12 @@ const defaultCandidates = 3;
 
 export interface OptionsChanges {
   readonly onOptions: () => void;
+  /** Called when an option is no longer being typed, and the service would take them all. */
+  readonly onValid: () => void;
   readonly onApiKey: () => void;
 }
 
-export function createOptions({ onOptions, onApiKey }: OptionsChanges): Options {
+export function createOptions({ onOptions, onValid, onApiKey }: OptionsChanges): Options {
   const panel = element(document, '#options', HTMLDetailsElement);
   const summary = element(document, '#options-summary', HTMLElement);
   const form = element(document, '#options-form', HTMLFormElement);
@@ -118,6 +120,9 @@ export function createOptions({ onOptions, onApiKey }: OptionsChanges): Options 
     const now = JSON.stringify(fields());
     if (now !== known) onOptions();
     known = now;
+  });
+  form.addEventListener('change', () => {
+    if (firstWrong() === undefined) onValid();
   });
   form.addEventListener('submit', (event) => {
     event.preventDefault();

@@ -12,8 +12,7 @@ export interface Listed {
 export interface Overview {
   /** Shows which photos the filter lets through; called whenever one changes. */
   update(photos: readonly Listed[]): void;
-  /** Shows one photo whole. */
-  open(item: HTMLLIElement): void;
+  isGrid(): boolean;
 }
 
 /** From this many photos on, the page begins with the grid. */
@@ -36,6 +35,7 @@ export function createOverview(onChange: () => void): Overview {
   grid.addEventListener('click', () => {
     isChosen = true;
     show(!list.classList.contains('grid'));
+    onChange();
   });
   filter.addEventListener('change', onChange);
   return {
@@ -50,17 +50,15 @@ export function createOverview(onChange: () => void): Overview {
       bar.hidden = photos.length < 2;
       none.hidden = photos.length === 0 || shown.length > 0;
     },
-    open(item) {
-      isChosen = true;
-      show(false);
-      item.scrollIntoView({ block: 'start' });
-    },
+    isGrid: () => list.classList.contains('grid'),
   };
 }
 
 /** @param filter all, failed, or a level of confidence */
 function isShown({ state, confidence }: Listed, filter: string): boolean {
   if (filter === 'all') return true;
+  // What has no answer yet belongs to no level, and whoever has just added it wants to see it.
+  if (confidence === undefined && state === 'pending') return true;
   if (filter === 'failed') return state === 'failed';
   return confidence !== undefined && levelOf(confidence) === filter;
 }

@@ -2,19 +2,22 @@ import type { CaptionResult, ScoreResult } from '../captioner/results.js';
 import { percent, readConfidence } from './confidence.js';
 import { element, elementWith } from './elements.js';
 import { type Grid, lightPatches, placeOf } from './patches.js';
-import { drawPreview } from './preview.js';
+import { drawPreview, previewSides } from './preview.js';
 import { createScoreCheck } from './score-check.js';
 import type { Answer, ShownProblem } from './service.js';
 
-const actions = ['open', 'remove', 'retry', 'enter-key', 'copy-alt', 'copy-curl'] as const;
+const actions = ['open', 'close', 'remove', 'retry', 'enter-key', 'copy-alt', 'copy-curl'] as const;
 export type CardAction = (typeof actions)[number];
 
 export interface PhotoCard {
   readonly item: HTMLLIElement;
+  /** Draws the photo as sharp as it is shown. */
+  draw(size: keyof typeof previewSides): void;
   showProgress(text: string): void;
   /** @param minConfidence 0…1, what was asked for when there is no caption */
   showResult(result: CaptionResult, minConfidence: number, resize: 'stretch' | 'crop'): void;
-  showProblem(problem: ShownProblem): void;
+  /** @param keepsResult whether the caption from before stays below */
+  showProblem(problem: ShownProblem, keepsResult: boolean): void;
 }
 
 /** @param onAction called with the button that was pressed */
@@ -49,28 +52,38 @@ export function createPhotoCard(
     element(item, '.photo-stage', HTMLElement).style.setProperty('--ratio', String(width / height));
   };
   createScoreCheck(element(item, '.score-check', HTMLFormElement), name, scoreText);
-  void drawPreview(file, image).then((drawn) => {
+  let drawnSide = 0;
+  async function draw(size: keyof typeof previewSides): Promise<void> {
+    const side = previewSides[size];
+    if (side <= drawnSide) return;
+    drawnSide = side;
+    const drawn = await drawPreview(file, image, side);
     if (drawn) shape(image.width, image.height);
-    else element(item, '.photo-no-preview', HTMLElement).hidden = false;
+    element(item, '.photo-no-preview', HTMLElement).hidden = drawn;
     item.classList.toggle('without-preview', !drawn);
-  });
+  }
 
-  function show(part: 'progress' | 'problem' | 'result'): void {
-    item.dataset['state'] = part;
+  function show(...parts: readonly ('progress' | 'problem' | 'result')[]): void {
+    item.dataset['state'] = parts[0];
     for (const section of item.querySelectorAll<HTMLElement>('[data-part]')) {
-      section.hidden = section.dataset['part'] !== part;
+      section.hidden = !parts.some((part) => part === section.dataset['part']);
     }
     light.classList.remove('lit');
   }
 
   return {
     item,
+    draw(size) {
+      void draw(size);
+    },
     showProgress(text) {
       element(item, '.photo-progress-text', HTMLElement).textContent = text;
       show('progress');
     },
-    showProblem({ title, detail, code, requestId, mayPass, retryAfterSeconds }) {
-      element(item, '.problem-title', HTMLElement).textContent = title;
+    showProblem({ title, detail, code, requestId, mayPass, retryAfterSeconds }, keepsResult) {
+      element(item, '.problem-title', HTMLElement).textContent = keepsResult
+        ? `${title}. The caption below is the one from before.`
+        : title;
       const wait = retryAfterSeconds === undefined ? '' : ` Try again in ${retryAfterSeconds} s.`;
       element(item, '.problem-detail', HTMLElement).textContent = `${detail}${wait}`;
       element(item, '.problem-code', HTMLElement).textContent = [code, requestId]
@@ -78,8 +91,11 @@ export function createPhotoCard(
         .join(' · ');
       element(item, '[data-action=retry]', HTMLButtonElement).hidden = !mayPass;
       element(item, '[data-action=enter-key]', HTMLButtonElement).hidden = code !== 'unauthorized';
-      facts.textContent = '';
-      show('problem');
+      if (keepsResult) show('problem', 'result');
+      else {
+        facts.textContent = '';
+        show('problem');
+      }
     },
     showResult(result, minConfidence, resize) {
       const { caption, confidence, captions, concepts, tags = [], gridSize, image: size, timing } = result;

@@ -150,8 +150,8 @@ function problemOf(body: unknown, { status, headers }: Response): ShownProblem {
   return {
     title: text('title') ?? `The answer was ${status}`,
     detail: text('detail') ?? 'It did not come in the form this page understands.',
-    // The file or the request is at fault for other statuses below 500, and stays so.
-    mayPass: status === 408 || status === 429 || status >= 500,
+    // Otherwise the file or the request is at fault, and stays so.
+    mayPass: status === 408 || status === 429 || (status >= 500 && code !== 'image_crashes_model'),
     ...(code !== undefined && { code }),
     ...(requestId !== undefined && { requestId }),
     ...(seconds > 0 && { retryAfterSeconds: seconds }),
