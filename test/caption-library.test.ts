@@ -209,8 +209,9 @@ describe('--write', () => {
     ];
     for (const [existing, content] of expected) {
       const args = ['caption', 'photos', '--write', 'txt', '--existing', existing];
-      const { code } = await runCommand('cli', args, { folder });
+      const { code, stderr } = await runCommand('cli', args, { folder });
       assert.equal(code, 0);
+      assert.doesNotMatch(stderr, /passed over/);
       assert.equal(readFileSync(text, 'utf8'), content, existing);
     }
     rmSync(text);

@@ -4,7 +4,7 @@ import { glob, isDynamicPattern } from 'tinyglobby';
 import { ServiceError } from '../errors.js';
 import { fileProblem, readStream } from '../library/files.js';
 import { isS3Name } from '../library/s3.js';
-import { isImageName, isSidecarName, listObjects, readObject } from '../library/storage.js';
+import { isImageName, listObjects, readObject } from '../library/storage.js';
 import { UsageError } from './exit-codes.js';
 
 /** One image to read, or what is wrong with an argument that names none. */
@@ -30,7 +30,7 @@ const { compare } = new Intl.Collator('en', { numeric: true });
  */
 export async function collectInputs(args: readonly string[]): Promise<Inputs> {
   const inputs = new Map<string, Input>();
-  let passedOver = 0;
+  const others: string[] = [];
   const add = (input: Input): void => {
     const key = input.name === '-' || isS3Name(input.name) ? input.name : resolve(input.name);
     if (!inputs.has(key)) inputs.set(key, input);
@@ -40,8 +40,7 @@ export async function collectInputs(args: readonly string[]): Promise<Inputs> {
     let found = 0;
     try {
       for await (const { name, problem } of listObjects(source)) {
-        if (problem === undefined && isSidecarName(name)) continue;
-        if (problem === undefined && !isImageName(name)) passedOver += 1;
+        if (problem === undefined && !isImageName(name)) others.push(name);
         else {
           add({ name, ...(problem !== undefined && { problem }) });
           found += 1;
@@ -70,7 +69,14 @@ export async function collectInputs(args: readonly string[]): Promise<Inputs> {
       else add({ name: arg });
     }
   }
+  // What `--write` puts beside photos is no photo that was missed.
+  const named = new Set([...inputs.values()].flatMap(({ name }) => [name, withoutExtension(name)]));
+  const passedOver = others.filter((name) => !named.has(withoutExtension(name))).length;
   return { inputs: [...inputs.values()], passedOver };
+}
+
+function withoutExtension(name: string): string {
+  return name.replace(/\.[^./\\]+$/, '');
 }
 
 /**

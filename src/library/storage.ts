@@ -19,11 +19,6 @@ import type { ReadOptions, StoredObject } from './stored-object.js';
 /** Formats that are taken, and HEIC: photos in a folder that cannot be read are named, not left out in silence. */
 const imageNames = /^\.(jpe?g|jpe|jfif|png|webp|gif|avif|tiff?|hei[cf])$/i;
 
-/** Files that `--write` puts beside photos. */
-export function isSidecarName(name: string): boolean {
-  return /\.(xmp|txt)$/i.test(name);
-}
-
 export function isImageName(name: string): boolean {
   return imageNames.test(extname(name));
 }
