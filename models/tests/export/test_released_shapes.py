@@ -16,6 +16,8 @@ from pcmnet.export.bundle import read_bundle
 from pcmnet.model.clip import VIT_B_32
 
 PHOTOS, SERVED = 64, 12
+COMPARED = {"ViT-B/32": PHOTOS, "ViT-L/14": 8}
+"""A photo costs the larger tower eighteen times as much."""
 CELLS = {"ViT-B/32": 7, "ViT-L/14": 8}
 SIZES = {
     "ViT-B/32": {"grid": 768, "embedding": 512, "memory": 512, "memoryLength": 55, "vocabulary": 10200},
@@ -40,11 +42,11 @@ def test_every_output_of_every_graph_is_pytorchs_and_so_are_the_words(tower: str
     manifest = read_bundle(tmp_path / "bundle")
     assert manifest["grid"] == {"rows": CELLS[tower], "columns": CELLS[tower]}
     assert manifest["dimensions"] == SIZES[tower]
-    compared = compare(tmp_path, tmp_path / "bundle", pixels_of(photos, sizes))
+    compared = compare(tmp_path, tmp_path / "bundle", pixels_of(photos[: COMPARED[tower]], sizes))
     assert compared.largest <= 1e-3, compared.differences
     assert compared.differences["decoder.tokens"] == 0
     assert compared.equal_captions == 1
-    assert compared.photos == PHOTOS
+    assert compared.photos == COMPARED[tower]
 
 
 def test_the_service_writes_what_python_writes(photos: list[Path], tmp_path: Path) -> None:
