@@ -4,6 +4,7 @@
 // Node 20 takes no glob patterns for --test, so the files are listed here.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -24,7 +25,16 @@ if (files.length === 0) {
   process.exit(1);
 }
 // Forced to exit: services that a failed test left running would keep its process alive, and it ends them when it exits.
-const command = ['--enable-source-maps', '--test', '--test-force-exit', '--test-reporter=spec', ...files];
+// A file for each core: much of a test is waiting. Node leaves one core out.
+const concurrency = `--test-concurrency=${availableParallelism()}`;
+const command = [
+  '--enable-source-maps',
+  '--test',
+  concurrency,
+  '--test-force-exit',
+  '--test-reporter=spec',
+  ...files,
+];
 // Coverage of a part of the tests says nothing. Node 20's own cannot read these source maps, so c8 takes it.
 const coverage =
   wanted.length === 0 ? [fileURLToPath(import.meta.resolve('c8/bin/c8.js')), process.execPath] : [];
