@@ -57,5 +57,6 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
             assert [caption.lower() for caption in captions] == captions_in(papers)
         assert len(set(captions)) > TEST // 3
         assert not any(caption.endswith(".") or caption != caption.strip() for caption in captions)
-        # Photos through PyTorch, the graphs and the service (of drawings CIDEr is near 5): the metrics tell whether all three wrote the same.
+        # Photos through PyTorch, the graphs and the service: the metrics tell whether all three wrote the same. Of drawings CIDEr
+        # is near 5.
         assert served["CIDEr"] == pytest.approx(trained["CIDEr"], abs=0.02, rel=0.02), precision
