@@ -25,12 +25,12 @@ if (files.length === 0) {
   process.exit(1);
 }
 // Forced to exit: services that a failed test left running would keep its process alive, and it ends them when it exits.
-// A file for each core: much of a test is waiting. Node leaves one core out.
-const concurrency = `--test-concurrency=${availableParallelism()}`;
+// Of the whole, a file for each core: much of a test is waiting. Node leaves one core out.
+const concurrency = wanted.length === 0 ? availableParallelism() : 1;
 const command = [
   '--enable-source-maps',
   '--test',
-  concurrency,
+  `--test-concurrency=${concurrency}`,
   '--test-force-exit',
   '--test-reporter=spec',
   ...files,
