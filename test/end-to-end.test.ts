@@ -99,7 +99,8 @@ test('on a terminal the log is for people, its last line says what to open, and 
   const service = [process.execPath, `${root}dist/src/main.js`];
   const [program, ...args]: [string, ...string[]] =
     process.platform === 'linux'
-      ? ['script', '-qefc', service.join(' '), '/dev/null']
+      ? // `exec`, as some shells hear Ctrl-C too and end with a status of their own.
+        ['script', '-qefc', `exec '${service.join("' '")}'`, '/dev/null']
       : ['script', '-q', '/dev/null', ...service];
   const child = spawn(program, args, { env: { ...process.env, PORT: '0', NO_COLOR: '1' } });
   t.after(() => child.stdin.write('\x03'));
