@@ -198,6 +198,9 @@ describe('words in the photo itself', () => {
       assert.equal(statSync(photo).mode & 0o777, 0o640);
       assert.deepEqual(readdirSync(folder), [`photo.${format}`]);
       assert.equal(await add('embed', 'skip', photo), false, 'twice is as once');
+      // The keyword of a person gets the model's beside it, once.
+      assert.equal(await add('embed', 'append', photo), format === 'jpeg');
+      assert.equal(await add('embed', 'append', photo), false, 'appended twice is as once');
     });
   }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from served import compile_service, service
-from tiny_run import TEST, TRAIN, write_tiny_run
+from tiny_run import DATA, TEST, TRAIN, write_tiny_run
 
 from pcmnet.cli import main
 from pcmnet.config import PRECISIONS
@@ -55,8 +55,9 @@ def test_captioned_photos_become_a_served_model(tmp_path: Path, capsys: pytest.C
         if precision == "fp32":
             # From the files that training reads, by the paper's search, in PyTorch.
             assert [caption.lower() for caption in captions] == captions_in(papers)
-        assert len(set(captions)) > TEST // 3
+        assert len(set(captions)) > (TEST // 2 if DATA.exists() else TEST // 3)
         assert not any(caption.endswith(".") or caption != caption.strip() for caption in captions)
         # Photos through PyTorch, the graphs and the service: the metrics tell whether all three wrote the same. Of drawings CIDEr
-        # is near 5.
-        assert served["CIDEr"] == pytest.approx(trained["CIDEr"], abs=0.02, rel=0.02), precision
+        # is near 5, where a word more or less counts for more.
+        tolerance = 0.02 if DATA.exists() else 0.1
+        assert served["CIDEr"] == pytest.approx(trained["CIDEr"], abs=tolerance), precision
