@@ -23,7 +23,8 @@ the other nouns. Without a bias the network seldom writes a named concept; a lar
 RERANK_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 REPEAT_PENALTIES = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 AUROC_TIE = 0.004
-"""Weights whose AUROC differs by less are equally good. The smallest is taken: drawings get less confidence with it."""
+"""Weights whose AUROC differs by less are equally good. The smallest is taken: drawings get less confidence with it. It was set
+when the figures of the first bundle on the validation photos were known, so these are not independent of it."""
 REPEATED_TIE = 0.002
 """Likewise of the share of captions that say a word twice; a larger penalty takes worse sentences."""
 
