@@ -35,8 +35,5 @@ const command = [
   '--test-reporter=spec',
   ...files,
 ];
-// Coverage of a part of the tests says nothing. Node 20's own cannot read these source maps, so c8 takes it.
-const coverage =
-  wanted.length === 0 ? [fileURLToPath(import.meta.resolve('c8/bin/c8.js')), process.execPath] : [];
-const { status } = spawnSync(process.execPath, [...coverage, ...command], { cwd: root, stdio: 'inherit' });
+const { status } = spawnSync(process.execPath, command, { cwd: root, stdio: 'inherit' });
 process.exit(status ?? 1);

@@ -53,10 +53,13 @@ async function startLocalModel(config: Config, images: number): Promise<LocalMod
   const logger = await createLogger(config.logLevel, process.stderr);
   const isOneEnough = config.workers === 'auto' && images <= imagesWorthAProcess;
   // What runs when the user wants an end has no one to be finished for.
-  const local = { ...config, shutdownGraceMs: 0, workers: isOneEnough ? 1 : config.workers };
+  const workers = isOneEnough ? 1 : config.workers;
+  // A process runs the largest batch once before it is ready.
+  const maxBatchSize = Math.min(config.maxBatchSize, Math.max(images, 1));
+  const local = { ...config, shutdownGraceMs: 0, workers, maxBatchSize };
   const running = await startCaptioner(local, logger, new Registry());
   const { captioner, scheduler } = running;
-  const { maxBodyBytes, maxBatchSize, maxQueueImages } = config;
+  const { maxBodyBytes, maxQueueImages } = config;
   const concurrency = Math.min(batchesUnderWay * maxBatchSize * scheduler.processes, maxQueueImages);
 
   async function run<T>(work: Work<T>, signal: AbortSignal): Promise<T> {
