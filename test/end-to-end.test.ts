@@ -33,7 +33,7 @@ describe('the service with the embedded bundle', () => {
   let service: RunningService;
 
   before(async () => {
-    service = await RunningService.start(badInputEnvironment);
+    service = await RunningService.start({ ...badInputEnvironment, WORKERS: 'auto' });
   });
   after(async () => {
     service.child.kill('SIGTERM');
@@ -173,7 +173,7 @@ test('processes that crash in a loop leave /healthz at 200 and make /readyz 503 
   const folder = await mkdtemp(join(tmpdir(), 'pcm-caption-loop-'));
   t.after(() => rm(folder, { recursive: true }));
   await copyBundle(folder, 'looping');
-  const service = await RunningService.start({ MODEL_PATH: folder, WORKERS: '1', PRECISION: 'int8' });
+  const service = await RunningService.start({ MODEL_PATH: folder, PRECISION: 'int8' });
   t.after(() => service.child.kill('SIGKILL'));
   const ready = (): Promise<Response> => fetch(`${service.url}/readyz`);
   assert.equal((await ready()).status, 200);
@@ -208,7 +208,7 @@ test('SIGHUP under load loses no request, and another model answers; one that do
     await symlink(join(folder, id), model);
   };
   await install('first');
-  const service = await RunningService.start({ MODEL_PATH: model, CACHE_SIZE: '0' });
+  const service = await RunningService.start({ MODEL_PATH: model, WORKERS: 'auto', CACHE_SIZE: '0' });
   t.after(() => service.child.kill('SIGKILL'));
   const images = await photos(6);
 

@@ -7,7 +7,7 @@ import { killAtExit } from './run-command.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** The service as users start it: its own process, the embedded bundle, a free port. */
+/** The service as users start it: its own process, the embedded bundle, a free port; with one inference process, to start soon. */
 export class RunningService {
   /** Resolves with the exit code, once the log has been read to its end. */
   readonly exited: Promise<number | null>;
@@ -23,7 +23,7 @@ export class RunningService {
   static async start(environment: Record<string, string> = {}): Promise<RunningService> {
     const child = spawn(process.execPath, ['--enable-source-maps', 'dist/src/main.js'], {
       cwd: root,
-      env: { ...process.env, PORT: '0', ...environment },
+      env: { ...process.env, PORT: '0', WORKERS: '1', ...environment },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     killAtExit(child);

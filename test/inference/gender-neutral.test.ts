@@ -20,11 +20,14 @@ const broken: Readonly<Record<string, RegExp>> = {
   'an article at the end': /\b(?:a|an|the|of|and)$/i,
 };
 
-test('gender-neutral captions of 200 photos of people name no gender and stay grammatical', async () => {
+/** Captions of drawings are much alike. */
+const count = arePhotosReal ? 200 : 40;
+
+test('gender-neutral captions of photos of people name no gender and stay grammatical', async () => {
   const manifest = await readDefaultManifest();
   const pipeline = await loadPipeline(loadCommand(choosePrecision(manifest, 'cpu')));
-  const photos = await photoPixels(200, manifest.image, people);
-  assert.equal(photos.length, 200);
+  const photos = await photoPixels(count, manifest.image, people);
+  assert.equal(photos.length, count);
   const gendered = new Set<string>(genderedWords);
   let persons = 0;
   for (let first = 0; first < photos.length; first += 4) {
