@@ -116,10 +116,10 @@ describe('caption', () => {
     const [heading, first, second, ...rest] = stdout.split('\r\n');
     assert.equal(
       heading,
-      'file,caption,confidence,clipScore,logProb,meanLogProb,concepts,width,height,format,model,error',
+      'file,caption,confidence,clipScore,logProb,meanLogProb,concepts,tags,width,height,format,model,error',
     );
     assert.match(first ?? '', /^"photos\/a ""b"", c\.jpg",[A-Z][^,]*,0\.\d+,.*,200,150,jpeg,[^,]+,$/);
-    assert.equal(second, 'photos/below/broken.jpg,,,,,,,,,,,image_unreadable');
+    assert.equal(second, 'photos/below/broken.jpg,,,,,,,,,,,,image_unreadable');
     assert.equal(rest.length, 4, 'three more rows, and the end of the last one');
     assert.ok(!stdout.replaceAll('\r\n', '').includes('\n'));
     assert.equal(code, 3);

@@ -58,7 +58,6 @@ export function createConsole(): Console {
         // No mode of the terminal is changed, so none needs to be restored, however this program ends.
         linewrap: true,
         gracefulExit: false,
-        etaBuffer: rateBuffer,
       });
       bar = bars.create(total, 0, { failed, imagesPerSecond: 0 });
       process.once('exit', stopBar);
@@ -85,11 +84,12 @@ interface Payload {
   readonly imagesPerSecond: number;
 }
 
-const format: GenericFormatter = (options, { progress, value, total, eta }, payload: Payload) => {
+const format: GenericFormatter = (options, { progress, value, total }, payload: Payload) => {
   const { failed, imagesPerSecond } = payload;
-  // The start of the model would only spoil the estimate.
-  const left = value === 0 ? 'loading the model' : `${TimeFormat(eta, options, 5)} left`;
-  const rate = value === 0 ? '' : `, ${imagesPerSecond.toFixed(1)}/s`;
+  // By the rate since the first image: the start of the model would only spoil the estimate.
+  const secondsLeft = Math.ceil((total - value) / imagesPerSecond);
+  const left = imagesPerSecond > 0 ? `${TimeFormat(secondsLeft, options, 5)} left` : 'loading the model';
+  const rate = imagesPerSecond > 0 ? `, ${imagesPerSecond.toFixed(1)}/s` : '';
   const failures = failed === 0 ? '' : `, ${failed} failed`;
   return `${BarFormat(progress, options)} ${value}/${total} images${rate}, ${left}${failures}`;
 };

@@ -22,12 +22,13 @@ export const captionFormatter: Formatter<CaptionResult> = {
     'logProb',
     'meanLogProb',
     'concepts',
+    'tags',
     'width',
     'height',
     'format',
     'model',
   ],
-  rows: ({ caption, confidence, clipScore, logProb, meanLogProb, concepts, image, model }) => [
+  rows: ({ caption, confidence, clipScore, logProb, meanLogProb, concepts, tags, image, model }) => [
     [
       caption,
       confidence,
@@ -35,6 +36,7 @@ export const captionFormatter: Formatter<CaptionResult> = {
       logProb,
       meanLogProb,
       concepts.map(({ word }) => word).join('; '),
+      tags?.map(({ word }) => word).join('; ') ?? '',
       image.width,
       image.height,
       image.format,
