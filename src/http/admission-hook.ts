@@ -70,7 +70,10 @@ export function admit(
       for (const each of permits) each.release();
       reply.raw.off('close', free);
       request.socket.off('close', free);
-      if (!reply.raw.writableFinished) controller.abort(new ClientDisconnected());
+      // What still works for the request ends with it: the answer may be the problem of one of its images.
+      controller.abort(
+        reply.raw.writableFinished ? new Error('the request has been answered') : new ClientDisconnected(),
+      );
     };
     reply.raw.once('close', free);
     // A pipelined response that has no socket yet is never closed.

@@ -5,6 +5,7 @@ import { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { ServiceError } from '../../src/errors.js';
 import { quarters } from '../images/drawn.js';
 import { formOf, json, startService } from './service.js';
 import { beginUpload, responseTo } from './upload.js';
@@ -228,6 +229,27 @@ test('a client that leaves while its image waits frees its slot', async (t) => {
   assert.ok(running.signal.aborted);
   assert.match(log(), /"client has gone"/);
   assert.doesNotMatch(log(), /"level":50/);
+});
+
+test('images that wait are given up when another one of their request has failed', async (t) => {
+  const { url, scheduler } = await startService(t);
+  const other = await quarters(50, 40).png().toBuffer();
+  scheduler.hold();
+  const answer = fetch(`${url}/api/generate`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ images: [photo.toString('base64'), other.toString('base64')] }),
+  });
+  await scheduler.waiting(2);
+  scheduler.failWith(new ServiceError('image_crashes_model', 'The model crashes on this image.'));
+  scheduler.holdFrom(1);
+  assert.equal((await answer).ok, false);
+  await scheduler.waiting(0);
+  await scheduler.idle();
+  assert.deepEqual(
+    scheduler.requests.map(({ signal }) => signal.aborted),
+    [true, true],
+  );
 });
 
 test('a client that leaves in the middle of its upload frees its slot', async (t) => {

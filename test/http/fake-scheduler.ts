@@ -70,6 +70,7 @@ export function createFakeScheduler(): FakeScheduler {
 
   function holdFrom(count: number): () => void {
     unheld = count;
+    changed();
     return () => {
       unheld = Infinity;
       changed();
