@@ -3,6 +3,7 @@ import { serveStdio } from '@modelcontextprotocol/server/stdio';
 import { Registry } from 'prom-client';
 import type { Config } from './config.js';
 import { ServiceError } from './errors.js';
+import { reportProblem } from './http/problem-details.js';
 import { createLogger } from './logger.js';
 import { deadlineExceeded } from './promises.js';
 import { createMcpServer } from './protocols/mcp/tools.js';
@@ -36,6 +37,7 @@ export async function serveMcp(config: Config): Promise<void> {
           permit.release();
         }
       },
+      problemOf: (error) => reportProblem(error, logger),
       readFile: (path) => readImage(path, config.maxBodyBytes),
     }),
   );

@@ -119,6 +119,47 @@ test('MCP: a batch of messages is refused, and an error is one of JSON-RPC', asy
   assert.equal(service.scheduler.items.length, 0);
 });
 
+test('MCP: who subscribes to changes is told at once that there are none, and holds no slot', async (t) => {
+  const service = await startService(t);
+  const revision = '2026-07-28';
+  const { status, text } = await ask(
+    service,
+    '/mcp',
+    {
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'subscriptions/listen',
+      params: {
+        notifications: { toolsListChanged: true },
+        _meta: {
+          'io.modelcontextprotocol/protocolVersion': revision,
+          'io.modelcontextprotocol/clientInfo': { name: 'agent', version: '1' },
+          'io.modelcontextprotocol/clientCapabilities': {},
+        },
+      },
+    },
+    {
+      headers: {
+        ...accepts.headers,
+        'mcp-protocol-version': revision,
+        'mcp-method': 'subscriptions/listen',
+      },
+    },
+  );
+  assert.equal(status, 200, text);
+  assert.match(text, /"notifications":\{\}[^]*"resultType":"complete"/);
+  await service.scheduler.idle();
+});
+
+test('MCP: what goes wrong inside is in the log, and its client reads nothing of it', async (t) => {
+  const service = await startService(t);
+  service.scheduler.failWith(new Error('secret at /app/dist'));
+  const { text } = await ask(service, '/mcp', call('caption_image', { image: image.base64 }), accepts);
+  assert.match(String(at(messageOf(text), 'result', 'content', 0, 'text')), /^internal: /);
+  assert.doesNotMatch(text, /secret/);
+  assert.match(service.log(), /secret at .*"unexpected error"/);
+});
+
 test('MCP: a page calls from this machine or an origin of CORS_ORIGINS only', async (t) => {
   const service = await startService(t, { CORS_ORIGINS: 'https://example.org' });
   const statusFrom = async (origin: string) => {

@@ -1,5 +1,6 @@
 import { createMcpHandler } from '@modelcontextprotocol/server';
 import { ServiceError } from '../../errors.js';
+import { reportProblem } from '../../http/problem-details.js';
 import { addImageRoute, type Protocol } from '../../http/protocol.js';
 import { jsonBody } from '../permissive.js';
 import { createMcpServer } from './tools.js';
@@ -39,18 +40,28 @@ export const mcp: Protocol = {
         const parsedBody = jsonBody(request);
         const { captioner } = options;
         const handler = createMcpHandler(() =>
-          createMcpServer({ captioner, withContext: (work) => work(context) }),
+          createMcpServer({
+            captioner,
+            withContext: (work) => work(context),
+            problemOf: (error) => reportProblem(error, request.log),
+          }),
         );
         const headers = new Headers();
         for (const [name, value] of Object.entries(request.headers)) {
           if (typeof value === 'string') headers.set(name, value);
         }
-        const message = new Request(new URL(request.url, 'http://localhost'), { method: 'POST', headers });
-        const response = await handler.fetch(message, { parsedBody });
-        const text = await response.text();
-        const type = response.headers.get('content-type');
-        if (type !== null) void reply.type(type);
-        return reply.code(response.status).send(text);
+        const { signal } = context;
+        const url = new URL(request.url, 'http://localhost');
+        try {
+          const message = new Request(url, { method: 'POST', headers, signal });
+          const response = await handler.fetch(message, { parsedBody });
+          const text = await response.text();
+          const type = response.headers.get('content-type');
+          if (type !== null) void reply.type(type);
+          return await reply.code(response.status).send(text);
+        } finally {
+          await handler.close();
+        }
       },
     );
   },

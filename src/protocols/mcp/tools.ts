@@ -3,13 +3,15 @@ import { type Static, Type } from 'typebox';
 import type { Captioner, RequestContext } from '../../captioner/captioner.js';
 import type { ImageSource } from '../../captioner/image-source.js';
 import { invalidOption, parseCaptionOptions, parseScoreOptions } from '../../captioner/options.js';
-import { ServiceError } from '../../errors.js';
+import type { ServiceError } from '../../errors.js';
 import { packageVersion } from '../../version.js';
 
 export interface ToolDeps {
   readonly captioner: Captioner;
   /** Runs a tool's work with a permit. */
   readonly withContext: <T>(work: (context: RequestContext) => Promise<T>) => Promise<T>;
+  /** Logs what a tool threw, and gives what its client may know of it. */
+  readonly problemOf: (error: unknown) => ServiceError;
   /** Absent where clients are not on this machine: only their user's files may be read by path. */
   readonly readFile?: (path: string) => Promise<Buffer>;
 }
@@ -41,8 +43,10 @@ const tagInput = Type.Object({ ...imageMembers, ...pathMember, ...genderNeutral,
 const annotations = { readOnlyHint: true, idempotentHint: true, openWorldHint: false };
 
 /** A server with the tools, for one connection or one request. */
-export function createMcpServer({ captioner, withContext, readFile }: ToolDeps): McpServer {
-  const server = new McpServer({ name: 'pcm-caption', version: packageVersion() });
+export function createMcpServer({ captioner, withContext, problemOf, readFile }: ToolDeps): McpServer {
+  // The tools never change, so there is nothing to subscribe to.
+  const capabilities = { tools: { listChanged: false } };
+  const server = new McpServer({ name: 'pcm-caption', version: packageVersion() }, { capabilities });
   /** The schema of a tool's input; without `path` where no files are read. */
   const inputOf = <S extends Type.TObject>(schema: S) => {
     const properties = Object.fromEntries(
@@ -74,6 +78,17 @@ export function createMcpServer({ captioner, withContext, readFile }: ToolDeps):
       const options = parseCaptionOptions({ texts: [], members: withoutAbsent(members) }, maxLength);
       return captioner.caption(source, options, context);
     });
+  }
+
+  /** What a tool answers, as data and as the text of it; a problem is an answer too, which the model reads. */
+  async function answer(work: () => Promise<Record<string, unknown>>): Promise<CallToolResult> {
+    try {
+      const structuredContent = await work();
+      return { content: [{ type: 'text', text: JSON.stringify(structuredContent) }], structuredContent };
+    } catch (error) {
+      const { code, detail } = problemOf(error);
+      return { isError: true, content: [{ type: 'text', text: `${code}: ${detail}` }] };
+    }
   }
 
   server.registerTool(
@@ -142,17 +157,6 @@ interface ImageArguments {
   readonly image?: string | undefined;
   readonly url?: string | undefined;
   readonly path?: string | undefined;
-}
-
-/** What a tool answers, as data and as the text of it; a refusal is an answer too, which the model reads. */
-async function answer(work: () => Promise<Record<string, unknown>>): Promise<CallToolResult> {
-  try {
-    const structuredContent = await work();
-    return { content: [{ type: 'text', text: JSON.stringify(structuredContent) }], structuredContent };
-  } catch (error) {
-    if (!(error instanceof ServiceError)) throw error;
-    return { isError: true, content: [{ type: 'text', text: `${error.code}: ${error.detail}` }] };
-  }
 }
 
 function withoutAbsent(members: object): Record<string, unknown> {
