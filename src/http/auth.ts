@@ -32,7 +32,7 @@ export const apiKeysPlugin = fp(
           next();
           return;
         }
-        const isGiven = apiKeyOf(request.headers) !== undefined;
+        const isGiven = apiKeysOf(request.headers).length > 0;
         reply.header(
           'www-authenticate',
           `Bearer realm="pcm-caption"${isGiven ? ', error="invalid_token"' : ''}`,
@@ -54,19 +54,21 @@ export const apiKeysPlugin = fp(
  * compared, all of them, each in constant time.
  */
 export function apiKeyIndex(hashes: readonly ApiKeyHash[], headers: IncomingHttpHeaders): number | undefined {
-  const key = apiKeyOf(headers);
-  if (key === undefined) return undefined;
-  const hash = hashApiKey(key);
   let found: number | undefined;
-  for (const [number, known] of hashes.entries()) if (timingSafeEqual(known, hash)) found = number;
+  for (const hash of apiKeysOf(headers).map(hashApiKey)) {
+    for (const [number, known] of hashes.entries()) if (timingSafeEqual(known, hash)) found ??= number;
+  }
   return found;
 }
 
-/** Headers of Azure's clients, in place of `Authorization`. */
+/** Headers of Azure's clients. */
 const keyHeaders = ['api-key', 'ocp-apim-subscription-key'];
 
-/** The key of an `Authorization` header (RFC 6750; the scheme's name in any case), or of one of Azure's. */
-function apiKeyOf(headers: IncomingHttpHeaders): string | undefined {
+/**
+ * The key of an `Authorization` header (RFC 6750; the scheme's name in any case), and of each of Azure's: a proxy, or a
+ * library that insists on one, may have put another beside the one that counts.
+ */
+function apiKeysOf(headers: IncomingHttpHeaders): string[] {
   const bearer = /^bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1];
-  return [bearer, ...keyHeaders.map((name) => headers[name])].find((key) => typeof key === 'string');
+  return [bearer, ...keyHeaders.map((name) => headers[name])].filter((key) => typeof key === 'string');
 }

@@ -62,7 +62,7 @@ export const ProblemSchema = Type.Object(
         {
           additionalProperties: false,
           title: 'OpenAiError',
-          description: 'Of `/v1/embeddings` only: the same for clients of OpenAI.',
+          description: 'Of `/v1/embeddings` and `/v1/models` only: the same for clients of OpenAI.',
         },
       ),
     ),

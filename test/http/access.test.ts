@@ -133,13 +133,16 @@ test('pages of the origins that are named may call, and read what they need', as
     headers: {
       origin: 'https://a.example',
       'access-control-request-method': 'POST',
-      'access-control-request-headers': 'authorization,content-type',
+      'access-control-request-headers': 'authorization,mcp-method,x-stainless-lang',
     },
   });
   assert.equal(preflight.status, 204);
   assert.equal(preflight.headers.get('access-control-allow-origin'), 'https://a.example');
-  assert.match(preflight.headers.get('access-control-allow-methods') ?? '', /POST/);
-  assert.match(preflight.headers.get('access-control-allow-headers') ?? '', /authorization/);
+  assert.match(preflight.headers.get('access-control-allow-methods') ?? '', /POST.*DELETE/);
+  assert.match(
+    preflight.headers.get('access-control-allow-headers') ?? '',
+    /authorization.*mcp-method.*x-stainless-lang/,
+  );
   const refused = await fetch(`${url}/v1/models`, { headers: { origin: 'https://b.example' } });
   assert.equal(refused.status, 401);
   assert.equal(refused.headers.get('access-control-allow-origin'), 'https://b.example');

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { ConfigError } from '../../src/config.js';
 import { chooseProtocols, protocols } from '../../src/protocols/list.js';
 import { startService } from '../http/service.js';
-import { ask, caption, image } from './replay.js';
+import { ask, at, caption, image } from './replay.js';
 
 const key = 'a-key-of-the-tests-1';
 const call = ['/api/generate', { images: [image.base64], stream: false }] as const;
@@ -17,12 +17,15 @@ test('a key is taken in each header that clients send it in', async (t) => {
     { authorization: `Bearer ${key}` },
     { 'api-key': key },
     { 'ocp-apim-subscription-key': key },
+    { authorization: 'Bearer not-needed', 'api-key': key },
   ]) {
     const { status, body } = await ask(service, ...call, { headers });
     assert.equal(status, 200);
     assert.equal(body['response'], caption);
   }
   assert.equal((await ask(service, ...call, { headers: { 'api-key': `${key}x` } })).status, 401);
+  const { body: models } = await ask(service, 'GET /v1/models');
+  assert.match(String(at(models, 'error', 'message')), /API key/, 'in the words that clients of OpenAI read');
 });
 
 test('paths that the operator lists need no key, and all others do', async (t) => {

@@ -11,17 +11,8 @@ export const corsPlugin = fp(async (app, { origins }: CorsOptions) => {
   if (origins.length === 0) return;
   await app.register(cors, {
     origin: origins.includes('*') ? '*' : [...origins],
-    methods: ['GET', 'HEAD', 'POST'],
-    allowedHeaders: [
-      'authorization',
-      'api-key',
-      'ocp-apim-subscription-key',
-      'content-type',
-      'mcp-protocol-version',
-      'x-request-id',
-      'traceparent',
-      'tracestate',
-    ],
+    // Headers are those that a client asks for: each library sends some of its own.
+    methods: ['GET', 'HEAD', 'POST', 'DELETE'],
     exposedHeaders: [
       'x-request-id',
       'server-timing',

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
 import type { ServedModel } from '../../scheduler/model.js';
 import type { Scheduler } from '../../scheduler/scheduler.js';
+import { sendProblemForOpenAi } from '../problem-details.js';
 import { type Model, modelExamples, ModelListSchema } from '../schemas/models.js';
 import { accessProblems, problemResponses } from '../schemas/problem-responses.js';
 
@@ -28,6 +29,9 @@ export function modelRoutes(
         },
         ...problemResponses(...accessProblems),
       },
+    },
+    errorHandler: (error, request, reply) => {
+      void sendProblemForOpenAi(error, request, reply);
     },
     handler: (): Static<typeof ModelListSchema> => ({
       object: 'list',
