@@ -1,4 +1,5 @@
 import { ServiceError } from '../errors.js';
+import { isModelName } from '../http/model-name.js';
 import type { ProtocolOptions } from '../http/protocol.js';
 
 /** Names of the served model: its own, and the operator's aliases. */
@@ -14,8 +15,7 @@ export function modelNames({ scheduler, modelAliases }: ProtocolOptions): string
 export function chooseModel(name: string | undefined, options: ProtocolOptions): string {
   const names = modelNames(options);
   if (name === undefined) return options.scheduler.model.bundle.id;
-  const bare = name.replace(/:latest$/, '');
-  if (!names.some((each) => each.replace(/:latest$/, '') === bare)) {
+  if (!isModelName(name, names)) {
     throw new ServiceError('not_found', `model '${name.slice(0, 100)}' not found`);
   }
   return name;

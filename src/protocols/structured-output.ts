@@ -38,6 +38,7 @@ export function describeAsJson(description: Description): string {
 export function fillSchema(schema: unknown, description: Description): string {
   if (!isObject(schema)) throw invalidOption('The JSON schema must be an object.');
   const root = resolve(schema, schema, 0);
+  if (!takesType(root, 'object')) throw invalidOption('The JSON schema must be that of an object.');
   const value = fillObject(root, schema, description, '', 0);
   return JSON.stringify(value);
 }
@@ -77,7 +78,7 @@ function fillProperty(
   depth: number,
 ): unknown {
   const schema = resolve(property, root, depth);
-  const takes = (type: string) => typesOf(schema).includes(type) || typesOf(schema).length === 0;
+  const takes = (type: string) => takesType(schema, type);
   const { caption, confidence, tags } = said;
   if (captionFields.includes(name)) {
     if (takes('string') && schema['enum'] === undefined) return caption ?? '';
@@ -88,13 +89,18 @@ function fillProperty(
   if (tags === undefined || !takes('array')) return undefined;
   const items = resolve(schema['items'] ?? {}, root, depth);
   const limit = typeof schema['maxItems'] === 'number' ? schema['maxItems'] : undefined;
+  const least = typeof schema['minItems'] === 'number' ? schema['minItems'] : 0;
   if (tagFields.includes(name) || name === 'labels') {
     if (typesOf(items).includes('object')) {
-      return name === 'labels' ? fillLabels(items, said, path).slice(0, limit) : undefined;
+      const labels = name === 'labels' ? fillLabels(items, said, path).slice(0, limit) : undefined;
+      return labels !== undefined && labels.length >= least ? labels : undefined;
     }
-    return typesOf(items).includes('string') || typesOf(items).length === 0
-      ? tags.map(({ word }) => word).slice(0, limit)
-      : undefined;
+    if (!takesType(items, 'string')) return undefined;
+    const { enum: allowed } = items;
+    const words = tags
+      .map(({ word }) => word)
+      .filter((word) => !Array.isArray(allowed) || allowed.includes(word));
+    return words.length >= least ? words.slice(0, limit) : undefined;
   }
   return undefined;
 }
@@ -151,6 +157,12 @@ function allowsNull(property: unknown, root: JsonObject): boolean {
 
 function typesOf({ type }: JsonObject): readonly unknown[] {
   return Array.isArray(type) ? type : type === undefined ? [] : [type];
+}
+
+/** A schema without a type takes any. */
+function takesType(schema: JsonObject, type: string): boolean {
+  const types = typesOf(schema);
+  return types.length === 0 || types.includes(type);
 }
 
 function unknownField(path: string) {

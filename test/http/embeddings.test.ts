@@ -43,7 +43,12 @@ test('texts and images are embedded in the order sent', async (t) => {
 
 test('one text is an input by itself, and base64 is little-endian float32', async (t) => {
   const service = await startService(t);
-  const answer = await embed(service, { input: 'red', encoding_format: 'base64', user: 'somebody' });
+  const answer = await embed(service, {
+    input: 'red',
+    encoding_format: 'base64',
+    user: 'somebody',
+    dimensions: null,
+  });
   const [text] = vectorsOf(answer);
   assert.equal(text, Buffer.from(Float32Array.of(1, 0).buffer).toString('base64'));
 });
@@ -58,6 +63,19 @@ test('a thousand texts are several runs, so that single images do not wait for a
   );
   assert.equal(service.scheduler.items.length, 16);
   assert.ok(service.scheduler.requests.every(({ priority }) => priority === 'batch'));
+});
+
+test('a tag of the model’s name is left aside, and null is what is left out', async (t) => {
+  const service = await startService(t);
+  const answer = await embed(service, { input: 'red', model: 'example:latest', encoding_format: null });
+  assert.deepEqual([answer.status, vectorsOf(answer)], [200, [[1, 0]]]);
+});
+
+test('a queue of one slot is enough for any number of texts beside an image', async (t) => {
+  const service = await startService(t);
+  service.scheduler.capacity = 1;
+  const input = [{ image: photo }, ...Array.from({ length: 100 }, () => ({ text: 'green' }))];
+  assert.equal((await embed(service, { input })).status, 200);
 });
 
 test('what cannot be embedded is refused, in the words that clients of OpenAI read too', async (t) => {

@@ -107,3 +107,10 @@ test('Azure 4.0: gender-neutral-caption reaches the model, and dense captions gi
   const { status } = await ask(service, analyze('features=denseCaptions'), undefined, asOctets);
   assert.equal(status, 503);
 });
+
+test('Azure 4.0: a small queue holds as many regions as a request may have images', async (t) => {
+  const service = await startService(t, { MAX_QUEUE_IMAGES: '4' });
+  service.scheduler.capacity = 4;
+  const { status } = await ask(service, analyze('features=denseCaptions'), undefined, asOctets);
+  assert.equal(status, 200);
+});

@@ -87,6 +87,14 @@ replay('Ollama', [
     },
   },
   {
+    of: 'a schema that is no object is refused',
+    call: '/api/generate',
+    body: { model: 'example', images: [image.base64], format: { type: 'array', items: { type: 'string' } } },
+    reads: ({ status }) => {
+      assert.equal(status, 400);
+    },
+  },
+  {
     of: 'Karakeep asks for no format',
     call: '/api/generate',
     body: {

@@ -215,6 +215,26 @@ replay('OpenAI', [
     },
   },
   {
+    of: 'a schema whose list cannot be filled is refused by its name',
+    call: '/v1/chat/completions',
+    body: chat([imagePart], schemaOf({ tags: { ...words, minItems: 3 } })),
+    reads: ({ status, body }) => {
+      assert.equal(status, 400);
+      assert.match(String(at(body, 'error', 'message')), /"tags"/);
+    },
+  },
+  {
+    of: 'a list may be of words that the schema names',
+    call: '/v1/chat/completions',
+    body: chat(
+      [imagePart],
+      schemaOf({ tags: { type: 'array', items: { type: 'string', enum: ['red', 'blue'] } } }),
+    ),
+    reads: ({ body }) => {
+      assert.deepEqual(JSON.parse(contentOf(body)), { tags: ['red'] });
+    },
+  },
+  {
     of: 'SillyTavern has the image on the message itself',
     call: '/v1/chat/completions',
     body: {

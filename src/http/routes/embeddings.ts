@@ -5,6 +5,7 @@ import type { ImageSource } from '../../captioner/image-source.js';
 import { invalidOption } from '../../captioner/options.js';
 import { ServiceError } from '../../errors.js';
 import { admit, admittedOf, unlessAborted } from '../admission-hook.js';
+import { isModelName } from '../model-name.js';
 import { sendProblemForOpenAi } from '../problem-details.js';
 import { tooManyImages } from '../request/parsed-request.js';
 import {
@@ -42,7 +43,7 @@ export function embeddingRoutes(
       operationId: 'createEmbeddings',
       tags: ['captions'],
       summary: 'Embed texts and images in one space, for search',
-      description: `At most ${maxInputs} inputs, of which ${maxBatchImages} may be images. Clients of OpenAI may send what they are used to: \`input\` is then a text, or a list of texts and of \`data:\` URLs of images, and with \`encoding_format\` \`base64\` a vector comes as the bytes of its little-endian float32 numbers.`,
+      description: `At most ${maxInputs} inputs, of which ${maxBatchImages} may be images. Texts shorter than 4,096 bytes count towards \`MAX_OPTIONS_BYTES\` together. Clients of OpenAI may send what they are used to: \`input\` is then a text, or a list of texts and of \`data:\` URLs of images, and with \`encoding_format\` \`base64\` a vector comes as the bytes of its little-endian float32 numbers.`,
       body: embeddingBody,
       response: {
         200: {
@@ -63,10 +64,11 @@ export function embeddingRoutes(
         const { input, model, encoding_format: format, dimensions } = membersOf(request.body);
         const { bundle } = context.permit.model;
         checkModel(model, [bundle.id, ...modelAliases]);
-        if (format !== undefined && format !== 'float' && format !== 'base64') {
+        // Clients of OpenAI send null for what is left out.
+        if (!['float', 'base64', undefined, null].some((known) => known === format)) {
           throw invalidOption('encoding_format must be float or base64.');
         }
-        if (dimensions !== undefined && dimensions !== bundle.dimensions.embedding) {
+        if (![bundle.dimensions.embedding, undefined, null].some((known) => known === dimensions)) {
           throw invalidOption(`dimensions must be ${bundle.dimensions.embedding}, or left out.`);
         }
         const inputs = (Array.isArray(input) ? input : [input]).map(readInput);
@@ -75,15 +77,11 @@ export function embeddingRoutes(
         }
         const images = inputs.filter(({ kind }) => kind === 'image').length;
         if (images > maxBatchImages) throw tooManyImages(maxBatchImages);
-        const runs = images + Math.ceil((inputs.length - images) / textsPerRun);
-        const contexts = runs === 1 ? [context] : context.splitForImages(runs);
         // Many inputs wait behind single images, as a batch does.
         const priority = inputs.length === 1 ? 'single' : 'batch';
-        const vectors = await embedAll(
-          captioner,
-          inputs,
-          contexts.map((own) => ({ ...own, priority })),
-        );
+        const withPriority = (each: RequestContext): RequestContext => ({ ...each, priority });
+        const ofImages = images > 1 ? context.splitForImages(images) : [context];
+        const vectors = await embedAll(captioner, inputs, withPriority(context), ofImages.map(withPriority));
         const tokens = inputs.reduce((sum, each) => sum + wordsOf(each), 0);
         return {
           object: 'list' as const,
@@ -111,7 +109,7 @@ function membersOf(body: unknown): Readonly<Record<string, unknown>> {
 function checkModel(model: unknown, names: readonly string[]): void {
   if (model === undefined) return;
   if (typeof model !== 'string') throw invalidOption('model must be text.');
-  if (!names.includes(model)) {
+  if (!isModelName(model, names)) {
     throw new ServiceError('not_found', `There is no such model; there is ${names.join(', ')}.`);
   }
 }
@@ -138,41 +136,41 @@ function checkText(text: string): Input {
   return { kind: 'text', text };
 }
 
-/** The vectors in the order of the inputs. Each image takes a context, and so does each run of texts. */
+/**
+ * The vectors in the order of the inputs. Texts are embedded one part after the other.
+ *
+ * @param ofImages a context for each image
+ */
 async function embedAll(
   captioner: Captioner,
   inputs: readonly Input[],
-  contexts: readonly RequestContext[],
+  context: RequestContext,
+  ofImages: readonly RequestContext[],
 ): Promise<Float32Array[]> {
-  const free = [...contexts];
-  const next = (): RequestContext => {
-    const context = free.pop();
-    if (context === undefined) throw new Error('a request has fewer permits than runs');
-    return context;
-  };
   const vectors: Float32Array[] = [];
+  const images = inputs.flatMap((input, index) =>
+    input.kind === 'image' ? [{ index, source: input.source }] : [],
+  );
   const texts = inputs.flatMap((input, index) =>
     input.kind === 'text' ? [{ index, text: input.text }] : [],
   );
-  const runs: Promise<void>[] = [];
-  for (const [index, input] of inputs.entries()) {
-    if (input.kind === 'text') continue;
-    runs.push(captioner.embedImage(input.source, next()).then((vector) => void (vectors[index] = vector)));
+
+  async function embedTexts(): Promise<void> {
+    for (let start = 0; start < texts.length; start += textsPerRun) {
+      const part = texts.slice(start, start + textsPerRun);
+      const embedded = await captioner.embedTexts(
+        part.map(({ text }) => text),
+        context,
+      );
+      for (const [row, vector] of embedded.entries()) vectors[part[row]?.index ?? 0] = vector;
+    }
   }
-  for (let start = 0; start < texts.length; start += textsPerRun) {
-    const part = texts.slice(start, start + textsPerRun);
-    runs.push(
-      captioner
-        .embedTexts(
-          part.map(({ text }) => text),
-          next(),
-        )
-        .then((embedded) => {
-          for (const [row, vector] of embedded.entries()) vectors[part[row]?.index ?? 0] = vector;
-        }),
-    );
-  }
-  await Promise.all(runs);
+  await Promise.all([
+    embedTexts(),
+    ...images.map(async ({ index, source }, number) => {
+      vectors[index] = await captioner.embedImage(source, ofImages[number] ?? context);
+    }),
+  ]);
   return vectors;
 }
 

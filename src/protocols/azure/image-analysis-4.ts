@@ -74,16 +74,16 @@ export function addAnalyzeRoute(app: FastifyInstance, options: ProtocolOptions):
   );
 }
 
-/** Captions the image and its regions, each with a permit of its own. */
+/** Captions the image and its regions, each with a permit of its own; no more than the service may ever have. */
 async function captionDensely(
   image: ReturnType<typeof imageOf>,
-  { captioner, minConfidence }: ProtocolOptions,
+  { captioner, minConfidence, maxImages }: ProtocolOptions,
   context: Parameters<typeof describe>[2],
   asked: Partial<CaptionOptions>,
 ) {
   const members = { minConfidence, ...asked };
   const options = parseCaptionOptions({ texts: [], members }, context.permit.model.bundle.decoding.maxLength);
-  const [first, ...others] = context.splitForImages(1 + maxRegions);
+  const [first, ...others] = context.splitForImages(Math.min(1 + maxRegions, maxImages));
   if (first === undefined) throw new Error('a request has no permit');
   return captioner.captionRegions(image, options, [first, ...others]);
 }

@@ -20,12 +20,12 @@ function textsOfImages(message: JsonObject): unknown[] {
   // SillyTavern's "ooba" mode has `image_url` on the message itself.
   return [message, ...listOf(message['content'])].flatMap((part) => {
     if (!isObject(part)) return [];
-    if (part['type'] === 'input_image' && part['file_id'] !== undefined) {
+    const { image_url: image, file_id: file } = part;
+    const url = (isObject(image) ? image['url'] : image) ?? undefined;
+    if (part['type'] === 'input_image' && url === undefined && typeof file === 'string') {
       throw invalidOption('file_id is not known here: send the image itself, as image_url.');
     }
-    const { image_url: image } = part;
-    const url = isObject(image) ? image['url'] : image;
-    return url === undefined || url === null ? [] : [url];
+    return url === undefined ? [] : [url];
   });
 }
 
