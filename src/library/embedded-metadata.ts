@@ -1,5 +1,6 @@
 import { copyFile, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
 import type { ExifTool, WriteTags } from 'exiftool-vendored';
 import { fileProblem, replaceFile } from './files.js';
 import { metadataUnreadable, type MetadataStore } from './photo-metadata.js';
@@ -27,7 +28,7 @@ export async function createEmbeddedStore(): Promise<MetadataStore> {
 
     async read(name) {
       const readArgs = [...Object.values(tags), ...olderTags].map((tag) => `-${tag}`);
-      const found = await exiftool.readRaw(name, { readArgs }).catch((error: unknown) => {
+      const found = await exiftool.readRaw(argumentOf(name), { readArgs }).catch((error: unknown) => {
         throw exifToolProblem(error);
       });
       const fields = new Map<string, unknown>(Object.entries(found));
@@ -54,7 +55,7 @@ export async function createEmbeddedStore(): Promise<MetadataStore> {
         await replaceFile(name, async (copy) => {
           await copyFile(name, copy);
           await exiftool
-            .write(copy, values, { writeArgs: ['-overwrite_original'] })
+            .write(argumentOf(copy), values, { writeArgs: ['-overwrite_original'] })
             .catch((error: unknown) => {
               throw exifToolProblem(error);
             });
@@ -83,6 +84,13 @@ async function startExifTool(): Promise<ExifTool> {
     throw exifToolProblem(error);
   });
   return exiftool;
+}
+
+/** ExifTool takes one argument a line: what follows a line break in a name would be its options, which can run programs. */
+function argumentOf(name: string): string {
+  const path = resolve(name);
+  if (/[\n\r]/.test(path)) throw metadataUnreadable('ExifTool takes no name with a line break.');
+  return path;
 }
 
 /** A list of one, and a text that looks like a number, come as they look. */

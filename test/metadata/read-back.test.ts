@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  copyFileSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -223,6 +225,24 @@ describe('words in the photo itself', () => {
     await assert.rejects(add('embed', 'skip', photo), { code: 'metadata_unreadable' });
     assert.equal(readFileSync(photo, 'utf8'), 'no image');
     assert.deepEqual(readdirSync(folder), ['photo.jpg']);
+  });
+
+  test('a name with a line break is refused: what follows is no option of ExifTool', async (t) => {
+    const folder = folderOf(t);
+    const other = join(folder, 'photo.jpg');
+    await quarters(64, 64).toFile(other);
+    const before = readFileSync(other);
+    const lines = `${other}\n-Comment=injected\n`;
+    copyFileSync(other, `${lines}.jpg`);
+    await assert.rejects(add('embed', 'skip', `${lines}.jpg`), { code: 'metadata_unreadable' });
+    // A link has a name of its own, and what it points to is replaced.
+    mkdirSync(`${lines}folder`);
+    copyFileSync(other, `${lines}folder/a.jpg`);
+    const link = join(folder, 'link.jpg');
+    symlinkSync(`${lines}folder/a.jpg`, link);
+    await assert.rejects(add('embed', 'skip', link), { code: 'metadata_unreadable' });
+    assert.deepEqual(readFileSync(other), before);
+    assert.equal(readdirSync(folder).length, 4);
   });
 
   test('the command line embeds, and knows the changed photos when it goes on', async (t) => {
