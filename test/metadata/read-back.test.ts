@@ -179,6 +179,29 @@ describe('words in the photo itself', () => {
     });
   });
 
+  test('texts in other languages stay, and keywords that look like numbers', async (t) => {
+    const photo = await photoIn(folderOf(t), 'png');
+    const own = [
+      '-XMP-dc:Description=Mine',
+      '-XMP-dc:Description-de=Meines',
+      ...['2.50', '1e5', 'True'].map((word) => `-XMP-dc:Subject=${word}`),
+      '-XMP-iptcCore:AltTextAccessibility-de=Auf Deutsch',
+    ];
+    execFileSync('exiftool', ['-q', '-overwrite_original', ...own, photo]);
+    const before = exifTool(photo);
+    await add('embed', 'skip', photo);
+    const after = exifTool(photo);
+    assert.deepEqual(othersOf(after), othersOf(before));
+    assert.equal(after.get('XMP-dc:Description-de'), 'Meines');
+    const subjects = ['2.50', '1e5', 'True'];
+    const description = 'Mine, lang="de" Meines';
+    const altText = `${words.altText}, lang="de" Auf Deutsch`;
+    assert.deepEqual(exiv2(photo), { description, subjects, altText });
+    await add('embed', 'append', photo);
+    assert.deepEqual(exiv2(photo).subjects, [...subjects, ...words.subjects]);
+    assert.equal(exifTool(photo).get('XMP-dc:Description-de'), 'Meines');
+  });
+
   for (const format of ['jpeg', 'png', 'webp', 'tiff'] as const) {
     test(`${format}: both programs read them, and all other metadata and pixels are as they were`, async (t) => {
       const folder = folderOf(t);
