@@ -11,6 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
@@ -191,6 +192,22 @@ describe('--write', () => {
     assert.equal(code, 3);
     assert.match(stderr, /^pcm-caption: photos\/0\.jpg: metadata_unreadable: The sidecar is not taken: /m);
     assert.equal(readFileSync(join(folder, 'photos/0.xmp'), 'utf8'), 'mine');
+    assert.ok(existsSync(join(folder, 'photos/1.jpg.xmp')));
+  });
+
+  test('a place that cannot be written fails alone, and the others go on', async (t) => {
+    const folder = await archive(t, 2);
+    writeFileSync(join(folder, 'photos', `${'x'.repeat(248)}.jpg`), await quarters(90, 64).jpeg().toBuffer());
+    // A socket is there, and cannot be read.
+    const server = createServer().listen(join(folder, 'photos/0.jpg.xmp'));
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const args = ['caption', 'photos', '--write', 'xmp', '--existing', 'append'];
+    const { code, stderr } = await runCommand('cli', args, { folder });
+    assert.match(stderr, /^pcm-caption: photos\/0\.jpg: storage_unavailable: .*ENXIO\.$/m);
+    assert.match(stderr, /^pcm-caption: photos\/x+\.jpg: not_found: .*ENAMETOOLONG\.$/m);
+    assert.match(stderr, /^pcm-caption: 1 captioned, 0 done before, 2 failed/m);
+    assert.equal(code, 3);
     assert.ok(existsSync(join(folder, 'photos/1.jpg.xmp')));
   });
 

@@ -311,5 +311,20 @@ describe('a full disk', () => {
       folder,
     });
     assert.match(again.stderr, new RegExp(`${whole.length} done before`));
+    rmSync(out);
+  });
+
+  test('ends it when there is no room for a sidecar', async () => {
+    for (const name of ['0.jpg', '1.jpg']) await quarters(64, 64).toFile(join(disk, name));
+    assert.throws(
+      () => {
+        writeFileSync(join(disk, 'ballast'), Buffer.alloc(65_536));
+      },
+      { code: 'ENOSPC' },
+    );
+    const { code, stderr } = await runCommand('cli', ['caption', disk, '--write', 'xmp']);
+    assert.match(stderr, /^pcm-caption: storage_unavailable: The disk is full\.$/m);
+    assert.equal(code, 1);
+    assert.deepEqual(readdirSync(disk).sort(), ['0.jpg', '1.jpg', 'ballast']);
   });
 });
