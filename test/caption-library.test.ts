@@ -195,6 +195,24 @@ describe('--write', () => {
     assert.ok(existsSync(join(folder, 'photos/1.jpg.xmp')));
   });
 
+  test('files beside photos that are not UTF-8 stay', async (t) => {
+    const folder = await archive(t, 1);
+    const sidecar =
+      '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><!-- Köln --></rdf:RDF></x:xmpmeta>';
+    for (const [target, text] of [
+      ['xmp', sidecar],
+      ['txt', 'Köln'],
+    ] as const) {
+      const file = join(folder, `photos/0.${target}`);
+      writeFileSync(file, text, 'latin1');
+      const args = ['caption', 'photos', '--write', target, '--existing', 'append'];
+      const { code, stderr } = await runCommand('cli', args, { folder });
+      assert.equal(code, 3);
+      assert.match(stderr, /^pcm-caption: photos\/0\.jpg: metadata_unreadable: .* is not UTF-8\.$/m);
+      assert.equal(readFileSync(file, 'latin1'), text);
+    }
+  });
+
   test('a place that cannot be written fails alone, and the others go on', async (t) => {
     const folder = await archive(t, 2);
     writeFileSync(join(folder, 'photos', `${'x'.repeat(248)}.jpg`), await quarters(90, 64).jpeg().toBuffer());
