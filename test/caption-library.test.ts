@@ -19,6 +19,8 @@ import { Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { Value } from 'typebox/value';
 import { CaptionResultSchema } from '../src/captioner/results.js';
+import { ResultFile } from '../src/cli/result-file.js';
+import { ServiceError } from '../src/errors.js';
 import { quarters } from './images/drawn.js';
 import { killAtExit, runCommand, startCommand } from './run-command.js';
 
@@ -151,6 +153,27 @@ describe('--out', () => {
       ['photos/1.jpg', 'photos/renamed.jpg'],
     );
     assert.deepEqual(renamed?.['result'], zero?.['result'], 'timing and all');
+  });
+
+  test('the last line of a photo holds, whatever became of it in between', async (t) => {
+    const folder = await archive(t, 1);
+    await runCommand('cli', resumed, { folder });
+    const [first] = linesOf(folder);
+    assert.ok(captionLine.Check(first));
+    const other = { ...first, sha256: '0'.repeat(64) };
+    const error = new ServiceError('not_found', 'There is no such file.');
+    const states = [error, first, error, error, first, other, first, first];
+    for (const state of states) {
+      const wanted = { model: first.result.model, written: undefined };
+      const results = await ResultFile.open(join(folder, 'out.jsonl'), wanted);
+      if (state instanceof ServiceError) await results.addFailure(first.file, state);
+      else if (!results.isDone(state.file, state.sha256)) await results.addCaption(state);
+      await results.close();
+    }
+    const lines = linesOf(folder);
+    const said = lines.map((line) => ('error' in line ? 'error' : line['sha256']));
+    const { sha256 } = first;
+    assert.deepEqual(said, [sha256, 'error', sha256, 'error', sha256, other.sha256, sha256]);
   });
 
   test('a file that is no file of lines is not taken', async (t) => {
