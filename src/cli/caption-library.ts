@@ -47,7 +47,13 @@ export async function captionLibrary(
   const results =
     out === undefined
       ? undefined
-      : await ResultFile.open(out, resume ? { model, written: write } : undefined);
+      : await ResultFile.open(out, resume ? { model, written: write } : undefined).catch(
+          async (error: unknown) => {
+            // The processes of ExifTool would keep this one from ending.
+            await writer?.close();
+            throw error;
+          },
+        );
   if (results !== undefined && results.foreignLines > 0) {
     output.say(`lines of ${String(out)} that are no answers, and are left there: ${results.foreignLines}`);
   }
@@ -110,8 +116,8 @@ export async function captionLibrary(
     throw error;
   } finally {
     output.stopBar();
-    await results?.close();
     await writer?.close();
+    await results?.close();
   }
   const { captioned, done, failed } = counts;
   const seconds = (performance.now() - began) / 1000;

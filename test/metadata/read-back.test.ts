@@ -280,6 +280,16 @@ describe('words in the photo itself', () => {
     const second = await runCommand('cli', args, { folder });
     assert.match(second.stderr, /^pcm-caption: 0 captioned, 2 done before, 0 failed/m);
   });
+
+  test('the command line ends when there is a file of results already', { timeout: 60_000 }, async (t) => {
+    const folder = folderOf(t);
+    await photoIn(folder, 'jpeg');
+    writeFileSync(join(folder, 'out.jsonl'), '');
+    const args = ['caption', '.', '--write', 'embed', '--out', 'out.jsonl'];
+    const { code, stderr } = await runCommand('cli', args, { folder });
+    assert.match(stderr, /out\.jsonl exists/);
+    assert.equal(code, 2);
+  });
 });
 
 describe('a full disk', () => {
