@@ -11,6 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
@@ -18,6 +19,8 @@ import { Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { Value } from 'typebox/value';
 import { CaptionResultSchema } from '../src/captioner/results.js';
+import { ResultFile } from '../src/cli/result-file.js';
+import { ServiceError } from '../src/errors.js';
 import { quarters } from './images/drawn.js';
 import { killAtExit, runCommand, startCommand } from './run-command.js';
 
@@ -152,6 +155,27 @@ describe('--out', () => {
     assert.deepEqual(renamed?.['result'], zero?.['result'], 'timing and all');
   });
 
+  test('the last line of a photo holds, whatever became of it in between', async (t) => {
+    const folder = await archive(t, 1);
+    await runCommand('cli', resumed, { folder });
+    const [first] = linesOf(folder);
+    assert.ok(captionLine.Check(first));
+    const other = { ...first, sha256: '0'.repeat(64) };
+    const error = new ServiceError('not_found', 'There is no such file.');
+    const states = [error, first, error, error, first, other, first, first];
+    for (const state of states) {
+      const wanted = { model: first.result.model, written: undefined };
+      const results = await ResultFile.open(join(folder, 'out.jsonl'), wanted);
+      if (state instanceof ServiceError) await results.addFailure(first.file, state);
+      else if (!results.isDone(state.file, state.sha256)) await results.addCaption(state);
+      await results.close();
+    }
+    const lines = linesOf(folder);
+    const said = lines.map((line) => ('error' in line ? 'error' : line['sha256']));
+    const { sha256 } = first;
+    assert.deepEqual(said, [sha256, 'error', sha256, 'error', sha256, other.sha256, sha256]);
+  });
+
   test('a file that is no file of lines is not taken', async (t) => {
     const folder = await archive(t, 1);
     const { code, stderr } = await runCommand(
@@ -191,6 +215,40 @@ describe('--write', () => {
     assert.equal(code, 3);
     assert.match(stderr, /^pcm-caption: photos\/0\.jpg: metadata_unreadable: The sidecar is not taken: /m);
     assert.equal(readFileSync(join(folder, 'photos/0.xmp'), 'utf8'), 'mine');
+    assert.ok(existsSync(join(folder, 'photos/1.jpg.xmp')));
+  });
+
+  test('files beside photos that are not UTF-8 stay', async (t) => {
+    const folder = await archive(t, 1);
+    const sidecar =
+      '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><!-- Köln --></rdf:RDF></x:xmpmeta>';
+    for (const [target, text] of [
+      ['xmp', sidecar],
+      ['txt', 'Köln'],
+    ] as const) {
+      const file = join(folder, `photos/0.${target}`);
+      writeFileSync(file, text, 'latin1');
+      const args = ['caption', 'photos', '--write', target, '--existing', 'append'];
+      const { code, stderr } = await runCommand('cli', args, { folder });
+      assert.equal(code, 3);
+      assert.match(stderr, /^pcm-caption: photos\/0\.jpg: metadata_unreadable: .* is not UTF-8\.$/m);
+      assert.equal(readFileSync(file, 'latin1'), text);
+    }
+  });
+
+  test('a place that cannot be written fails alone, and the others go on', async (t) => {
+    const folder = await archive(t, 2);
+    writeFileSync(join(folder, 'photos', `${'x'.repeat(248)}.jpg`), await quarters(90, 64).jpeg().toBuffer());
+    // A socket is there, and cannot be read.
+    const server = createServer().listen(join(folder, 'photos/0.jpg.xmp'));
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const args = ['caption', 'photos', '--write', 'xmp', '--existing', 'append'];
+    const { code, stderr } = await runCommand('cli', args, { folder });
+    assert.match(stderr, /^pcm-caption: photos\/0\.jpg: storage_unavailable: .*ENXIO\.$/m);
+    assert.match(stderr, /^pcm-caption: photos\/x+\.jpg: not_found: .*ENAMETOOLONG\.$/m);
+    assert.match(stderr, /^pcm-caption: 1 captioned, 0 done before, 2 failed/m);
+    assert.equal(code, 3);
     assert.ok(existsSync(join(folder, 'photos/1.jpg.xmp')));
   });
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { CaptionOptions } from '../captioner/options.js';
 import type { CaptionResult } from '../captioner/results.js';
 import type { Config } from '../config.js';
-import { ServiceError } from '../errors.js';
+import { DiskFull } from '../library/files.js';
 import { readObject } from '../library/storage.js';
 import { createMetadataWriter, type MetadataWriter } from '../library/metadata-writer.js';
 import type { PhotoMetadata, WriteTarget } from '../library/photo-metadata.js';
@@ -47,12 +47,18 @@ export async function captionLibrary(
   const results =
     out === undefined
       ? undefined
-      : await ResultFile.open(out, resume ? { model, written: write } : undefined);
+      : await ResultFile.open(out, resume ? { model, written: write } : undefined).catch(
+          async (error: unknown) => {
+            // The processes of ExifTool would keep this one from ending.
+            await writer?.close();
+            throw error;
+          },
+        );
   if (results !== undefined && results.foreignLines > 0) {
     output.say(`lines of ${String(out)} that are no answers, and are left there: ${results.foreignLines}`);
   }
-  /** What is written to does not take more: the next image would fail as this one did. */
-  let fatal: ServiceError | undefined;
+  /** The next image would fail as this one did. */
+  let fatal: DiskFull | undefined;
 
   const ask: Ask<Fate> = async (captioner, { name, bytes }, context) => {
     const sha256 = hash(bytes);
@@ -78,7 +84,7 @@ export async function captionLibrary(
     try {
       return await target.add(name, bytes, metadataOf(result));
     } catch (error) {
-      if (error instanceof ServiceError && error.code === 'storage_unavailable') fatal ??= error;
+      if (error instanceof DiskFull) fatal ??= error;
       throw error;
     }
   }
@@ -110,8 +116,8 @@ export async function captionLibrary(
     throw error;
   } finally {
     output.stopBar();
-    await results?.close();
     await writer?.close();
+    await results?.close();
   }
   const { captioned, done, failed } = counts;
   const seconds = (performance.now() - began) / 1000;

@@ -34,13 +34,13 @@ const pieceBytes = 256 * 1024;
  * The file of `--out`: a JSON object on a line for each image, of which the last one of a name holds. Lines are only added,
  * so whatever ends the program loses at most the line that was being written, and a resumed run cuts that off.
  *
- * Of each line it holds two digests of 16 bytes, and where it begins.
+ * Of the lines it had at first it holds two digests of 16 bytes, and where they begin.
  */
 export class ResultFile {
   readonly #handle: FileHandle;
   readonly #path: string;
-  readonly #done = new Set<string>();
-  readonly #failed = new Set<string>();
+  /** What the last line of a name said at first, as a run has each name once: the content captioned, or an error's code. */
+  readonly #last = new Map<string, string>();
   /** Where the line of a content begins. */
   readonly #offsets = new Map<string, number>();
   #bytes = 0;
@@ -75,14 +75,9 @@ export class ResultFile {
     return file;
   }
 
-  /** Answers that the file has. */
-  get size(): number {
-    return this.#done.size;
-  }
-
   /** Whether the file has this answer. */
   isDone(name: string, sha256: string): boolean {
-    return this.#done.has(digest(`${name}\0${sha256}`));
+    return this.#last.get(digest(name)) === digest(sha256);
   }
 
   /** The answer to the same content, under whatever name. */
@@ -97,9 +92,9 @@ export class ResultFile {
     await this.#append(line);
   }
 
-  /** A failure that the file has already is not added once more. */
+  /** A failure that the last line of this name has already is not added once more. */
   async addFailure(file: string, { code, detail }: ServiceError): Promise<void> {
-    if (this.#failed.has(digest(`${file}\0${code}`))) return;
+    if (this.#last.get(digest(file)) === code) return;
     await this.#append({ file, error: { code, title: errorCodes[code].title, detail } });
   }
 
@@ -123,11 +118,15 @@ export class ResultFile {
     for await (const [offset, text] of this.#lines()) {
       const line = parseLine(text);
       if (isCaptionLine.Check(line)) {
-        const { file, sha256, result } = line;
-        if (result.model.id !== model.id || result.model.version !== model.version) continue;
-        this.#offsets.set(digest(sha256), offset);
-        if (written === undefined || line.written === written) this.#done.add(digest(`${file}\0${sha256}`));
-      } else if (isFailureLine.Check(line)) this.#failed.add(digest(`${line.file}\0${line.error.code}`));
+        const { result } = line;
+        const [name, content] = [digest(line.file), digest(line.sha256)];
+        const isOfModel = result.model.id === model.id && result.model.version === model.version;
+        if (isOfModel) this.#offsets.set(content, offset);
+        const isWritten = written === undefined || line.written === written;
+        // What is done in the way that is wanted stays so when the same content is written in another way.
+        if (isOfModel && (isWritten || this.#last.get(name) === content)) this.#last.set(name, content);
+        else this.#last.delete(name);
+      } else if (isFailureLine.Check(line)) this.#last.set(digest(line.file), line.error.code);
       else this.foreignLines += 1;
     }
     const { size } = await this.#handle.stat();

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, extname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ServiceError } from '../errors.js';
 import type { ReadOptions, StoredObject } from './stored-object.js';
@@ -68,8 +68,9 @@ export async function writeObject(name: string, content: string | Buffer): Promi
 export async function replaceFile(name: string, write: (unfinished: string) => Promise<void>): Promise<void> {
   const target = await realpath(name).catch(() => name);
   const folder = dirname(target);
-  // Hidden, so that no listing shows it, and with the extension, which tells programs the format.
-  const unfinished = join(folder, `.${randomBytes(6).toString('hex')}-${basename(target)}`);
+  // Hidden, so that no listing shows it, and with the extension, which tells programs the format. With the name as well, it
+  // could be longer than a name may be.
+  const unfinished = join(folder, `.${randomBytes(6).toString('hex')}${extname(target)}`);
   try {
     await mkdir(folder, { recursive: true });
     await write(unfinished);
@@ -108,6 +109,13 @@ export function tooLarge(maxBytes: number): ServiceError {
   );
 }
 
+/** What the next file that is written would meet, too. */
+export class DiskFull extends ServiceError {
+  constructor() {
+    super('storage_unavailable', 'The disk is full.');
+  }
+}
+
 /** What the system says about a file, as one of the service's problems. */
 export function fileProblem(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error;
@@ -116,13 +124,17 @@ export function fileProblem(error: unknown): ServiceError {
     case 'ENOENT':
     case 'ENOTDIR':
       return new ServiceError('not_found', 'There is no such file.');
+    case 'EISDIR':
+    case 'ELOOP':
+    case 'ENAMETOOLONG':
+      return new ServiceError('not_found', `There can be no file of this name: ${code}.`);
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
       return new ServiceError('forbidden', 'This file may not be read or written.');
     case 'ENOSPC':
     case 'EDQUOT':
-      return new ServiceError('storage_unavailable', 'The disk is full.');
+      return new DiskFull();
     default:
       return new ServiceError('storage_unavailable', `The file cannot be read or written: ${code}.`);
   }

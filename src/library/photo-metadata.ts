@@ -74,6 +74,15 @@ export function isSameMetadata(
   return fields.every((field) => JSON.stringify(a[field]) === JSON.stringify(b[field]));
 }
 
+/** @throws ServiceError metadata_unreadable for other encodings: written back, their letters would be lost */
+export function decodeUtf8(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw metadataUnreadable('The file beside the photo is not UTF-8.');
+  }
+}
+
 /** The words about a photo cannot be read or written; the file is as it was. */
 export function metadataUnreadable(detail: string): ServiceError {
   return new ServiceError('metadata_unreadable', detail);

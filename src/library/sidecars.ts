@@ -1,4 +1,4 @@
-import { metadataUnreadable, type MetadataStore } from './photo-metadata.js';
+import { decodeUtf8, metadataUnreadable, type MetadataStore } from './photo-metadata.js';
 import { readIfThere, writeObject } from './storage.js';
 import { XmpError, XmpPacket } from './xmp.js';
 
@@ -41,7 +41,7 @@ async function findSidecar(photo: string): Promise<Sidecar> {
   const short = extension.test(photo) ? [photo.replace(extension, '.xmp')] : [];
   for (const name of [full, ...short]) {
     const bytes = await readIfThere(name, maxBytes);
-    if (bytes !== undefined) return { name, text: bytes.toString('utf8') };
+    if (bytes !== undefined) return { name, text: decodeUtf8(bytes) };
   }
   return { name: full };
 }

@@ -1,4 +1,4 @@
-import type { MetadataStore } from './photo-metadata.js';
+import { decodeUtf8, type MetadataStore } from './photo-metadata.js';
 import { readIfThere, writeObject } from './storage.js';
 
 /** A text of this size is not a caption. */
@@ -9,8 +9,8 @@ export const textFiles: MetadataStore = {
   fields: ['description'],
 
   async read(name) {
-    const text = (await readIfThere(fileOf(name), maxBytes))?.toString('utf8') ?? '';
-    return { description: text.trimEnd(), subjects: [], altText: '' };
+    const bytes = await readIfThere(fileOf(name), maxBytes);
+    return { description: bytes === undefined ? '' : decodeUtf8(bytes).trimEnd(), subjects: [], altText: '' };
   },
 
   async write(name, { description }) {

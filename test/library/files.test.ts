@@ -76,6 +76,12 @@ test('an object is replaced whole, in folders that are made for it, and leaves n
   assert.deepEqual(readdirSync(dirname(name)), ['1.ndjson']);
 });
 
+test('a name may be as long as the system takes', async (t) => {
+  const name = join(folderWith(t, []), `${'海'.repeat(83)}.xmp`);
+  await writeObject(name, 'text');
+  assert.equal(readFileSync(name, 'utf8'), 'text');
+});
+
 test('what cannot be read or written has a code, and everything stays as it was', async (t) => {
   const folder = folderWith(t, ['a.jpg', 'file/a.jpg']);
   const problems: [ErrorCode, () => Promise<unknown>][] = [
@@ -83,7 +89,10 @@ test('what cannot be read or written has a code, and everything stays as it was'
     ['not_found', () => listImages(join(folder, 'none')).next()],
     ['body_too_large', () => readObject(join(folder, 'a.jpg'), { maxBytes: 4 })],
     // A folder is where the file should be.
-    ['storage_unavailable', () => writeObject(join(folder, 'file'), 'text')],
+    ['not_found', () => writeObject(join(folder, 'file'), 'text')],
+    ['not_found', () => readObject(join(folder, 'file'), { maxBytes: 10_000 })],
+    ['not_found', () => readObject(join(folder, 'x'.repeat(256)), { maxBytes: 100 })],
+    ['not_found', () => writeObject(join(folder, 'x'.repeat(256)), 'text')],
   ];
   for (const [code, action] of problems) await assert.rejects(action(), { code }, code);
   assert.deepEqual(readdirSync(folder).sort(), ['a.jpg', 'file']);

@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  copyFileSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -177,6 +179,29 @@ describe('words in the photo itself', () => {
     });
   });
 
+  test('texts in other languages stay, and keywords that look like numbers', async (t) => {
+    const photo = await photoIn(folderOf(t), 'png');
+    const own = [
+      '-XMP-dc:Description=Mine',
+      '-XMP-dc:Description-de=Meines',
+      ...['2.50', '1e5', 'True'].map((word) => `-XMP-dc:Subject=${word}`),
+      '-XMP-iptcCore:AltTextAccessibility-de=Auf Deutsch',
+    ];
+    execFileSync('exiftool', ['-q', '-overwrite_original', ...own, photo]);
+    const before = exifTool(photo);
+    await add('embed', 'skip', photo);
+    const after = exifTool(photo);
+    assert.deepEqual(othersOf(after), othersOf(before));
+    assert.equal(after.get('XMP-dc:Description-de'), 'Meines');
+    const subjects = ['2.50', '1e5', 'True'];
+    const description = 'Mine, lang="de" Meines';
+    const altText = `${words.altText}, lang="de" Auf Deutsch`;
+    assert.deepEqual(exiv2(photo), { description, subjects, altText });
+    await add('embed', 'append', photo);
+    assert.deepEqual(exiv2(photo).subjects, [...subjects, ...words.subjects]);
+    assert.equal(exifTool(photo).get('XMP-dc:Description-de'), 'Meines');
+  });
+
   for (const format of ['jpeg', 'png', 'webp', 'tiff'] as const) {
     test(`${format}: both programs read them, and all other metadata and pixels are as they were`, async (t) => {
       const folder = folderOf(t);
@@ -225,6 +250,24 @@ describe('words in the photo itself', () => {
     assert.deepEqual(readdirSync(folder), ['photo.jpg']);
   });
 
+  test('a name with a line break is refused: what follows is no option of ExifTool', async (t) => {
+    const folder = folderOf(t);
+    const other = join(folder, 'photo.jpg');
+    await quarters(64, 64).toFile(other);
+    const before = readFileSync(other);
+    const lines = `${other}\n-Comment=injected\n`;
+    copyFileSync(other, `${lines}.jpg`);
+    await assert.rejects(add('embed', 'skip', `${lines}.jpg`), { code: 'metadata_unreadable' });
+    // A link has a name of its own, and what it points to is replaced.
+    mkdirSync(`${lines}folder`);
+    copyFileSync(other, `${lines}folder/a.jpg`);
+    const link = join(folder, 'link.jpg');
+    symlinkSync(`${lines}folder/a.jpg`, link);
+    await assert.rejects(add('embed', 'skip', link), { code: 'metadata_unreadable' });
+    assert.deepEqual(readFileSync(other), before);
+    assert.equal(readdirSync(folder).length, 4);
+  });
+
   test('the command line embeds, and knows the changed photos when it goes on', async (t) => {
     const folder = folderOf(t);
     mkdirSync(join(folder, 'photos'));
@@ -236,6 +279,16 @@ describe('words in the photo itself', () => {
     assert.match(exiv2(join(folder, 'photos/photo.jpeg')).description, /^[A-Z][a-z]* /);
     const second = await runCommand('cli', args, { folder });
     assert.match(second.stderr, /^pcm-caption: 0 captioned, 2 done before, 0 failed/m);
+  });
+
+  test('the command line ends when there is a file of results already', { timeout: 60_000 }, async (t) => {
+    const folder = folderOf(t);
+    await photoIn(folder, 'jpeg');
+    writeFileSync(join(folder, 'out.jsonl'), '');
+    const args = ['caption', '.', '--write', 'embed', '--out', 'out.jsonl'];
+    const { code, stderr } = await runCommand('cli', args, { folder });
+    assert.match(stderr, /out\.jsonl exists/);
+    assert.equal(code, 2);
   });
 });
 
@@ -268,5 +321,20 @@ describe('a full disk', () => {
       folder,
     });
     assert.match(again.stderr, new RegExp(`${whole.length} done before`));
+    rmSync(out);
+  });
+
+  test('ends it when there is no room for a sidecar', async () => {
+    for (const name of ['0.jpg', '1.jpg']) await quarters(64, 64).toFile(join(disk, name));
+    assert.throws(
+      () => {
+        writeFileSync(join(disk, 'ballast'), Buffer.alloc(65_536));
+      },
+      { code: 'ENOSPC' },
+    );
+    const { code, stderr } = await runCommand('cli', ['caption', disk, '--write', 'xmp']);
+    assert.match(stderr, /^pcm-caption: storage_unavailable: The disk is full\.$/m);
+    assert.equal(code, 1);
+    assert.deepEqual(readdirSync(disk).sort(), ['0.jpg', '1.jpg', 'ballast']);
   });
 });
