@@ -203,3 +203,34 @@ test('a source without images is a job that failed', async (t) => {
   await hooks.until(1);
   assert.equal(hooks.received[0]?.type, 'job.failed');
 });
+
+test('a job belongs to its API key wherever that is in the list, and to no other one', async (t) => {
+  const redis = await startRedis(t);
+  const environment = { QUEUE_URL: redis.url, JOBS_ROOT: await makeRoot(t, 1), PORT: '0' };
+  const [alice, bob, carol] = ['the-key-of-alice', 'the-key-of-robert', 'the-key-of-carol'] as const;
+  let id = '';
+  const statuses: Record<string, number>[] = [];
+  for (const keys of [
+    [alice, bob],
+    [bob, carol, alice],
+  ]) {
+    const service = await startScript('service-process', { ...environment, API_KEYS: keys.join(',') });
+    const call = (key: string, path: string, order?: object) =>
+      fetch(`${service.line}/v1/jobs${path}`, {
+        headers: { 'api-key': key, ...(order && { 'content-type': 'application/json' }) },
+        ...(order && { method: 'POST', body: JSON.stringify(order) }),
+      });
+    if (id === '') {
+      const made = await call(alice, '', { source: { prefix: 'album/' }, output: 'results' });
+      id = String((await json(made))['id']);
+    }
+    const seen: Record<string, number> = {};
+    for (const key of keys) seen[key] = (await call(key, `/${id}`)).status;
+    statuses.push(seen);
+    await kill(service.child);
+  }
+  assert.deepEqual(statuses, [
+    { [alice]: 200, [bob]: 404 },
+    { [bob]: 404, [carol]: 404, [alice]: 200 },
+  ]);
+});
