@@ -63,7 +63,10 @@ export function jobRoutes(app: FastifyInstance, options: JobRouteOptions, done: 
       }),
       body: { content: { 'application/json': { schema: JobOrderSchema, examples: jobExamples.order } } },
       response: {
-        200: { description: 'The job that this key has made before.', content: jobContent },
+        200: {
+          description: 'A job that was made before: with this key, or by the same order and not ended yet.',
+          content: jobContent,
+        },
         201: { description: 'The job; `Location` is its address.', content: jobContent },
         ...problemResponses(
           ...readProblems,
