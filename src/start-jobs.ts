@@ -98,7 +98,7 @@ export function startJobs(
   };
   return {
     routes: (app, _options, done) => {
-      jobRoutes(app, { service, policy, scheduler, pollMs }, done);
+      jobRoutes(app, { service, policy, scheduler, keyHashes: config.apiKeyHashes, pollMs }, done);
     },
     async close() {
       const isClosed = (await worker?.close(config.shutdownGraceMs)) ?? true;

@@ -9,7 +9,7 @@ import { stepOptions, type Queues } from './queues.js';
 
 export interface Submitted {
   readonly document: JobDocument;
-  /** False when the same key has made the job before. */
+  /** False when the same key has made the job before, or the same order has one that has not ended. */
   readonly isNew: boolean;
 }
 
@@ -86,6 +86,7 @@ export function createJobService({ jobs }: Queues, keepMs: number): JobService {
         ...(webhook !== undefined && { webhook }),
       };
       const known = await reached(jobs.getJob(id));
+      let made = id;
       if (known === undefined) {
         const output = new JobOutput(name);
         const other = await output.readOrder();
@@ -94,18 +95,29 @@ export function createJobService({ jobs }: Queues, keepMs: number): JobService {
         }
         await output.writeOrder({ fingerprint, source: order.source });
         const keep = { age: Math.ceil(keepMs / 1000) };
-        await reached(
-          jobs.add('job', data, { ...stepOptions, removeOnComplete: keep, removeOnFail: keep, jobId: id }),
+        const added = await reached(
+          jobs.add('job', data, {
+            ...stepOptions,
+            removeOnComplete: keep,
+            removeOnFail: keep,
+            jobId: id,
+            // Until a job has ended it is the only one of its output: two would mix what they list there.
+            deduplication: { id: hashOf(name) },
+          }),
         );
+        made = added.id ?? id;
       }
-      // Whoever was first with this key has made the job.
-      const job = known ?? (await reached(jobs.getJob(id)));
+      // Whoever was first with this key, or this output, has made the job.
+      const job = known ?? (await reached(jobs.getJob(made)));
       if (job === undefined) throw new ServiceError('queue_unavailable', 'The queue server lost the job.');
       const isSame = isDeepStrictEqual({ ...job.data, stopped: undefined }, { ...data, stopped: undefined });
+      if (made !== id && (!isSame || job.data.stopped !== undefined)) {
+        throw new ServiceError('output_in_use', 'A job that has not ended yet writes to this output.');
+      }
       if (!isSame) {
         throw new ServiceError('idempotency_key_reused', 'This Idempotency-Key was sent with another order.');
       }
-      return { document: (await reached(viewJob(job))).document, isNew: known === undefined };
+      return { document: (await reached(viewJob(job))).document, isNew: known === undefined && made === id };
     },
 
     find,
@@ -140,10 +152,11 @@ function isFailure(line: string): boolean {
 
 /** The same for the same key of the same client, so that the queue server itself refuses the second. */
 function idOf(owner: string, key: string): string {
-  return `k${createHash('sha256')
-    .update(JSON.stringify([owner, key]))
-    .digest('hex')
-    .slice(0, 32)}`;
+  return `k${hashOf(JSON.stringify([owner, key]))}`;
+}
+
+function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }
 
 /** What a queue server that cannot be reached says in many ways is one problem. */

@@ -28,7 +28,7 @@ export interface JobData {
   readonly output: string;
   readonly options: JobOrder['options'];
   readonly webhook?: string | undefined;
-  /** Who may see it: an API key, or everybody. */
+  /** Who may see it: an API key, by its hash, or everybody. */
   readonly owner: string;
   /** The same for orders of the same images with the same options. */
   readonly fingerprint: string;

@@ -23,7 +23,9 @@ export async function* listJobImages(source: JobSource, locations: Locations): A
   }
 
   async function* imagesBelow(prefix: string): AsyncGenerator<string> {
-    for await (const { name } of listImages(await locations.resolve(prefix))) yield name;
+    // S3 takes a prefix as a text: album/2024 would list album/2024-private/, too.
+    const folder = await locations.resolve(prefix.endsWith('/') ? prefix : `${prefix}/`);
+    for await (const { name } of listImages(folder)) yield name;
   }
 
   async function* linesOfManifest(name: string): AsyncGenerator<string> {

@@ -1,6 +1,7 @@
 import { realpath } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { ServiceError } from '../errors.js';
+import { fileProblem } from '../library/files.js';
 
 /** The folder and the buckets that jobs may read and write. */
 export interface LocationPolicy {
@@ -14,12 +15,14 @@ export interface Locations {
   /**
    * The full name of what a client names: `s3://bucket/key`, or a path in the folder.
    *
-   * @throws ServiceError forbidden
+   * @throws ServiceError forbidden | storage_unavailable
    */
   resolve(text: string): Promise<string>;
 }
 
 const scheme = 's3://';
+/** What the system says of a path that leads nowhere, or where this process may not look. */
+const unfollowed = ['ELOOP', 'EACCES', 'EPERM', 'ENOTDIR'];
 
 export function isWebAddress(text: string): boolean {
   return /^https?:\/\//i.test(text);
@@ -39,7 +42,7 @@ export function createLocations({ root, buckets }: LocationPolicy): Locations {
       if (root === undefined || /^[a-z][a-z0-9+.-]*:\/\//i.test(text)) throw forbidden();
       const path = resolve(root, text);
       // A link in the folder may lead out of it.
-      if (!isWithin(resolve(root), path) || !isWithin(await realpath(root), await realpathOfNearest(path))) {
+      if (!isWithin(resolve(root), path) || !isWithin(await realRoot(root), await realpathOfNearest(path))) {
         throw forbidden();
       }
       return text.endsWith('/') ? `${path}/` : path;
@@ -52,13 +55,22 @@ function isWithin(folder: string, path: string): boolean {
   return way !== '..' && !way.startsWith('../') && !isAbsolute(way);
 }
 
+/** The folder was there at the start: whatever is wrong with it is about the storage, and no path in it is to blame. */
+async function realRoot(root: string): Promise<string> {
+  return realpath(root).catch(() => {
+    throw new ServiceError('storage_unavailable', 'The folder JOBS_ROOT does not answer.');
+  });
+}
+
 /** Where a path leads once it exists: links of the part that exists are followed. */
 async function realpathOfNearest(path: string): Promise<string> {
   try {
     return await realpath(path);
   } catch (error) {
-    const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-    if (!isMissing || dirname(path) === path) throw forbidden();
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (unfollowed.includes(code)) throw forbidden();
+    // A shared folder that does not answer for a moment says nothing of the path.
+    if (code !== 'ENOENT' || dirname(path) === path) throw fileProblem(error);
     return join(await realpathOfNearest(dirname(path)), relative(dirname(path), path));
   }
 }

@@ -50,10 +50,11 @@ export function documentOf(
 ): JobDocument {
   const sum = (count: 'captioned' | 'failed') =>
     [...done.values()].reduce((total, shard) => total + shard[count], 0);
-  const going = data.stopped !== undefined ? 'cancelling' : plan !== undefined ? 'running' : 'planning';
+  const begun = plan !== undefined ? 'running' : 'planning';
+  const going = data.stopped !== undefined ? 'cancelling' : hasBegun ? begun : 'queued';
   return {
     id,
-    status: outcome?.status ?? (hasBegun ? going : 'queued'),
+    status: outcome?.status ?? going,
     output: data.output,
     images: { ...(plan && { total: plan.images }), captioned: sum('captioned'), failed: sum('failed') },
     shards: { ...(plan && { total: plan.shards }), done: done.size },

@@ -16,7 +16,8 @@ import type { HookData, JobData, JobOutcome, ShardData, ShardOutcome } from './j
 /** What is used of a queue, whatever it is kept in. */
 interface QueueOf<Data, Result> {
   readonly qualifiedName: string;
-  add(name: string, data: Data, options: JobsOptions): Promise<unknown>;
+  /** Returns the entry, which may be one that was there before. */
+  add(name: string, data: Data, options: JobsOptions): Promise<Pick<Job, 'id'>>;
   addBulk(jobs: { name: string; data: Data; opts: BulkJobOptions }[]): Promise<unknown>;
   getJob(id: string): Promise<Job<Data, Result> | undefined>;
   /** Those of a state, the first in line first. */

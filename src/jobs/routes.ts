@@ -23,6 +23,8 @@ export interface JobRouteOptions {
   readonly service: JobService;
   readonly policy: OrderPolicy;
   readonly scheduler: Pick<Scheduler, 'model'>;
+  /** Hashes of the API keys, by the number of the key; empty where none is asked for. */
+  readonly keyHashes: readonly Buffer[];
   /** Time between two looks at a job for those who follow it. */
   readonly pollMs: number;
 }
@@ -39,7 +41,12 @@ const parsePage = createOptionParser(JobPageQuery);
 
 /** The calls of jobs; registered only where there is a queue server. */
 export function jobRoutes(app: FastifyInstance, options: JobRouteOptions, done: () => void): void {
-  const { service, policy, scheduler, pollMs } = options;
+  const { service, policy, scheduler, keyHashes, pollMs } = options;
+  // Jobs belong to the API key that made them: by its hash, since its number changes when keys are replaced.
+  const ownerOf = ({ apiKey }: FastifyRequest): string => {
+    const hash = apiKey === null ? undefined : keyHashes[apiKey];
+    return hash?.toString('hex').slice(0, 32) ?? 'everybody';
+  };
   const find = (request: FastifyRequest) => service.find(idOf(request), ownerOf(request));
 
   app.post('/v1/jobs', {
@@ -56,7 +63,10 @@ export function jobRoutes(app: FastifyInstance, options: JobRouteOptions, done: 
       }),
       body: { content: { 'application/json': { schema: JobOrderSchema, examples: jobExamples.order } } },
       response: {
-        200: { description: 'The job that this key has made before.', content: jobContent },
+        200: {
+          description: 'A job that was made before: with this key, or by the same order and not ended yet.',
+          content: jobContent,
+        },
         201: { description: 'The job; `Location` is its address.', content: jobContent },
         ...problemResponses(
           ...readProblems,
@@ -239,11 +249,6 @@ function idOf({ params: given }: FastifyRequest): string {
   // As the service makes them.
   if (typeof id === 'string' && /^[\w-]{1,64}$/.test(id)) return id;
   throw new ServiceError('not_found', 'There is no such job.');
-}
-
-/** Jobs belong to the API key that made them. */
-function ownerOf({ apiKey }: FastifyRequest): string {
-  return String(apiKey);
 }
 
 function keyOf({ headers }: FastifyRequest): string | undefined {

@@ -101,9 +101,9 @@ async function captionShard(
   const ask = { options, client: data.owner, signal };
   const answers = await Promise.all(names.map((source) => deps.limit(() => answerImage(source, ask, deps))));
   signal.throwIfAborted();
-  const isLast = shard.attemptsMade + 1 >= (shard.opts.attempts ?? 1);
+  // After the last try, too: the job fails with it, and the same order goes on once it is mended.
   const blameless = answers.find((answer) => 'error' in answer && isOfTheWorker(answer.error));
-  if (blameless !== undefined && 'error' in blameless && !isLast) throw blameless.error;
+  if (blameless !== undefined && 'error' in blameless) throw blameless.error;
   const results = answers.map((answer, place): JobResult => {
     const named = { index: first + place, source: names[place] ?? '' };
     return 'error' in answer ? { ...named, error: problem(answer.error, deps) } : { ...named, ...answer };

@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { json } from '../http/service.js';
 import { hookSecret, startHookReceiver } from './hook-receiver.js';
 import { assertEachOnce, JobClient, kill, makeRoot, readParts, startScript } from './job-service.js';
-import { startRedis } from './queue-server.js';
+import { startPostgres, startRedis } from './queue-server.js';
 
 interface Started {
   readonly client: JobClient;
@@ -203,3 +203,69 @@ test('a source without images is a job that failed', async (t) => {
   await hooks.until(1);
   assert.equal(hooks.received[0]?.type, 'job.failed');
 });
+
+test('a job belongs to its API key wherever that is in the list, and to no other one', async (t) => {
+  const redis = await startRedis(t);
+  const environment = { QUEUE_URL: redis.url, JOBS_ROOT: await makeRoot(t, 1), PORT: '0' };
+  const [alice, bob, carol] = ['the-key-of-alice', 'the-key-of-robert', 'the-key-of-carol'] as const;
+  let id = '';
+  const statuses: Record<string, number>[] = [];
+  for (const keys of [
+    [alice, bob],
+    [bob, carol, alice],
+  ]) {
+    const service = await startScript('service-process', { ...environment, API_KEYS: keys.join(',') });
+    const call = (key: string, path: string, order?: object) =>
+      fetch(`${service.line}/v1/jobs${path}`, {
+        headers: { 'api-key': key, ...(order && { 'content-type': 'application/json' }) },
+        ...(order && { method: 'POST', body: JSON.stringify(order) }),
+      });
+    if (id === '') {
+      const made = await call(alice, '', { source: { prefix: 'album/' }, output: 'results' });
+      id = String((await json(made))['id']);
+    }
+    const seen: Record<string, number> = {};
+    for (const key of keys) seen[key] = (await call(key, `/${id}`)).status;
+    statuses.push(seen);
+    await kill(service.child);
+  }
+  assert.deepEqual(statuses, [
+    { [alice]: 200, [bob]: 404 },
+    { [bob]: 404, [carol]: 404, [alice]: 200 },
+  ]);
+});
+
+for (const [name, startQueue] of [
+  ['Redis', startRedis],
+  ['PostgreSQL', startPostgres],
+] as const) {
+  test(`an output has one job at a time, whatever is sent at once (${name})`, async (t) => {
+    const queue = await startQueue(t);
+    const environment = { QUEUE_URL: queue.url, JOBS_ROOT: await makeRoot(t, 5), PORT: '0' };
+    const service = await startScript('service-process', environment);
+    t.after(() => kill(service.child));
+    const client = new JobClient(service.line);
+    const order = { source: { prefix: 'album/' }, output: 'results' };
+    const answers = await Promise.all([
+      client.submit(order),
+      client.submit(order),
+      client.submit(order, 'key'),
+    ]);
+    const ids = await Promise.all(answers.map(async (answer) => String((await json(answer))['id'])));
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 200, 201]);
+    const [id = ''] = ids;
+    assert.deepEqual(ids, [id, id, id]);
+
+    // One that is about to end as cancelled does not go on.
+    assert.equal((await client.cancel(id))['status'], 'cancelling');
+    const refused = await client.submit(order);
+    assert.deepEqual([refused.status, (await json(refused))['code']], [409, 'output_in_use']);
+    const worker = await startScript('worker-process', environment);
+    t.after(() => kill(worker.child));
+    assert.equal((await client.ended(id))['status'], 'cancelled');
+    const next = await client.start(order);
+    assert.notEqual(next, id);
+    assert.equal((await client.ended(next))['status'], 'done');
+    assert.notEqual(await client.start(order), next);
+  });
+}

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { before, test } from 'node:test';
+import { listJobImages } from '../../src/jobs/list-images.js';
+import { createLocations } from '../../src/jobs/locations.js';
 import { listImages, listObjects, readObject, writeObject } from '../../src/library/storage.js';
 
 // `.ci/s3` starts the server that the environment names.
@@ -51,4 +53,12 @@ test('what cannot be read or written has a code', async () => {
   await assert.rejects(writeObject('s3://no-such-bucket/x', 'x'), { code: 'not_found' });
   await assert.rejects(listImages('s3://no-such-bucket/').next(), { code: 'not_found' });
   await assert.rejects(listImages('s3://').next(), { code: 'not_found' });
+});
+
+test('a job whose prefix has no slash at its end lists no keys of others that begin like it', async () => {
+  for (const folder of ['2024', '2024-private']) await writeObject(`s3://${bucket}/${folder}/a.jpg`, 'photo');
+  const locations = createLocations({ root: undefined, buckets: [`${bucket}/2024`] });
+  const names: string[] = [];
+  for await (const name of listJobImages({ prefix: `s3://${bucket}/2024` }, locations)) names.push(name);
+  assert.deepEqual(names, [`s3://${bucket}/2024/a.jpg`]);
 });
