@@ -3,7 +3,6 @@ import { serveStdio } from '@modelcontextprotocol/server/stdio';
 import { Registry } from 'prom-client';
 import type { Config } from './config.js';
 import { ServiceError } from './errors.js';
-import { reportProblem } from './http/problem-details.js';
 import { createLogger } from './logger.js';
 import { deadlineExceeded } from './promises.js';
 import { createMcpServer } from './protocols/mcp/tools.js';
@@ -37,7 +36,11 @@ export async function serveMcp(config: Config): Promise<void> {
           permit.release();
         }
       },
-      problemOf: (error) => reportProblem(error, logger),
+      problemOf(error) {
+        if (error instanceof ServiceError) return error;
+        logger.error({ err: error }, 'unexpected error');
+        return new ServiceError('internal', 'The tool failed; standard error says why.');
+      },
       readFile: (path) => readImage(path, config.maxBodyBytes),
     }),
   );

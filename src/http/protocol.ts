@@ -9,7 +9,9 @@ import {
   type AdmittedRequest,
   unlessAborted,
 } from './admission-hook.js';
-import { refuse, statusOf } from './problem-details.js';
+import { refuse, reportProblem, statusOf } from './problem-details.js';
+
+export { reportProblem };
 
 /** What the routes of a protocol need. */
 export interface ProtocolOptions extends AdmissionSettings {
@@ -107,4 +109,10 @@ export function addImageRoute(
       return unlessAborted(context, reply, () => work(request, reply, context));
     },
   });
+}
+
+/** Whether the name that a client asks for is one of the served model's; a tag `:latest` is left aside. */
+export function isModelName(name: string, names: readonly string[]): boolean {
+  const bare = (each: string): string => each.replace(/:latest$/, '');
+  return names.some((each) => bare(each) === bare(name));
 }

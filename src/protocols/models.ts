@@ -1,6 +1,5 @@
 import { ServiceError } from '../errors.js';
-import { isModelName } from '../http/model-name.js';
-import type { ProtocolOptions } from '../http/protocol.js';
+import { isModelName, type ProtocolOptions } from '../http/protocol.js';
 
 /** Names of the served model: its own, and the operator's aliases. */
 export function modelNames({ scheduler, modelAliases }: ProtocolOptions): string[] {

@@ -115,7 +115,7 @@ test('more bytes than the limit are not read, announced or not', async (t) => {
     const chunk = Buffer.alloc(500);
     const write = () => {
       written += chunk.length;
-      if (!response.destroyed) response.write(chunk, write);
+      if (!response.destroyed) response.write(chunk, () => setImmediate(write));
     };
     write();
   });

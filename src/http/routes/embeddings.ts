@@ -5,8 +5,8 @@ import type { ImageSource } from '../../captioner/image-source.js';
 import { invalidOption } from '../../captioner/options.js';
 import { ServiceError } from '../../errors.js';
 import { admit, admittedOf, unlessAborted } from '../admission-hook.js';
-import { isModelName } from '../model-name.js';
 import { sendProblemForOpenAi } from '../problem-details.js';
+import { isModelName } from '../protocol.js';
 import { tooManyImages } from '../request/parsed-request.js';
 import {
   embeddingBody,

@@ -1,7 +1,6 @@
 import { createMcpHandler } from '@modelcontextprotocol/server';
 import { ServiceError } from '../../errors.js';
-import { reportProblem } from '../../http/problem-details.js';
-import { addImageRoute, type Protocol } from '../../http/protocol.js';
+import { addImageRoute, type Protocol, reportProblem } from '../../http/protocol.js';
 import { jsonBody } from '../permissive.js';
 import { createMcpServer } from './tools.js';
 
