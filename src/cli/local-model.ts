@@ -52,10 +52,10 @@ const imagesWorthAProcess = 32;
 async function startLocalModel(config: Config, images: number): Promise<LocalModel> {
   const logger = await createLogger(config.logLevel, process.stderr);
   const isOneEnough = config.workers === 'auto' && images <= imagesWorthAProcess;
-  // What runs when the user wants an end has no one to be finished for.
   const workers = isOneEnough ? 1 : config.workers;
   // A process runs the largest batch once before it is ready.
   const maxBatchSize = Math.min(config.maxBatchSize, Math.max(images, 1));
+  // What runs when the user wants an end has no one to be finished for.
   const local = { ...config, shutdownGraceMs: 0, workers, maxBatchSize };
   const running = await startCaptioner(local, logger, new Registry());
   const { captioner, scheduler } = running;

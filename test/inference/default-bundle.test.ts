@@ -213,8 +213,8 @@ describe('the embedded bundle', () => {
 
 describe('the embedded bundle, in each precision that a CPU takes,', async () => {
   const manifest = await readDefaultManifest();
-  // `pcmnet embedded batches` compares many more.
-  const photos = await photoPixels(32, manifest.image);
+  // Drawings are much alike.
+  const photos = await photoPixels(arePhotosReal ? 64 : 32, manifest.image);
   /** Options that images of one batch may have. The beam size is not among them, because a batch has only one. */
   const unlike: readonly Partial<ModelOptions>[] = [
     {},

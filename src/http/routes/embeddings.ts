@@ -65,10 +65,10 @@ export function embeddingRoutes(
         const { bundle } = context.permit.model;
         checkModel(model, [bundle.id, ...modelAliases]);
         // Clients of OpenAI send null for what is left out.
-        if (!['float', 'base64', undefined, null].some((known) => known === format)) {
+        if ((format ?? 'float') !== 'float' && format !== 'base64') {
           throw invalidOption('encoding_format must be float or base64.');
         }
-        if (![bundle.dimensions.embedding, undefined, null].some((known) => known === dimensions)) {
+        if ((dimensions ?? bundle.dimensions.embedding) !== bundle.dimensions.embedding) {
           throw invalidOption(`dimensions must be ${bundle.dimensions.embedding}, or left out.`);
         }
         const inputs = (Array.isArray(input) ? input : [input]).map(readInput);
